@@ -1,0 +1,404 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "common/error.hpp"
+#include "common/fault.hpp"
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace common {
+
+// One process writes records into a ring, one after the other, round and
+// round.  Each record has a number, and a slot of its own until its memory is
+// free again; its bytes lie elsewhere, so that old bytes are never taken for a
+// slot.  One word of the slot, `control`, decides everything, as in a cell:
+//
+//   done       -> ready(0)      the writer, the bytes are written
+//   ready(a)   -> ready(a)      the writer: the last record has grown
+//   ready(a)   -> leased(c, a)  reader c
+//   leased     -> done          reader c
+//   leased     -> ready(a+1)    reader c gives it back; or the supervisor,
+//                               after c was reaped
+//   leased     -> dead          the same, when it has no attempt left
+//   dead       -> done          the supervisor has taken a copy
+//   done       -> end           whoever closes: no record will follow
+//
+// The lap in the word tells a record from those that had the slot before.  A
+// writer that dies has published whole records only: what it was writing
+// nobody has seen.
+
+/// What the control word of a slot says.
+struct slot_control
+{
+    enum class state : std::uint8_t
+    {
+        done,
+        ready,
+        leased,
+        dead,
+        end
+    };
+    static constexpr unsigned most_parts = 63, most_attempts = 4095;
+    static constexpr std::uint64_t laps = std::uint64_t{1} << 30;
+
+    state is = state::done;
+    unsigned owner = 0;    // seat of the reader, 12 bits
+    unsigned attempt = 0;  // 12 bits
+    unsigned parts = 1;    // of a record that grows, 6 bits
+    std::uint64_t lap = 0; // 30 bits, from 1 on
+
+    static slot_control of(std::uint64_t word)
+    {
+        return {static_cast<state>(word & 15),
+                static_cast<unsigned>(word >> 4 & 0xfff),
+                static_cast<unsigned>(word >> 16 & 0xfff),
+                static_cast<unsigned>(word >> 28 & 0x3f), word >> 34};
+    }
+    std::uint64_t word() const
+    {
+        return static_cast<std::uint64_t>(is) | std::uint64_t{owner} << 4 |
+               std::uint64_t{attempt} << 16 | std::uint64_t{parts} << 28 |
+               lap << 34;
+    }
+};
+
+/// What is known of a record.
+struct slot
+{
+    std::atomic<std::uint64_t> control; // see above
+    std::uint32_t place;             // of its bytes / 16: writer, before ready
+    std::atomic<std::uint32_t> size; // of them: writer, before ready, and
+                                     // before the record has grown
+};
+static_assert(sizeof(slot) == 16);
+
+/// The memory of a ring, as every process sees it.
+class ring
+{
+public:
+    static constexpr std::size_t grain = 16; // of places
+
+    ring() = default;
+
+    /// Requires: a power of two of slots; bytes in grains.
+    ring(std::span<slot> slots, std::span<std::byte> bytes)
+        : slots_(slots)
+        , bytes_(bytes)
+        , turn_(std::countr_zero(slots.size()))
+    {
+    }
+
+    std::size_t slots() const { return slots_.size(); }
+    std::size_t capacity() const { return bytes_.size(); }
+
+    /// The largest record.
+    std::size_t largest() const { return bytes_.size() - grain; }
+
+    slot& at(std::uint64_t number) const
+    {
+        return slots_[number & (slots_.size() - 1)];
+    }
+
+    std::uint64_t lap(std::uint64_t number) const
+    {
+        return ((number >> turn_) + 1) & (slot_control::laps - 1);
+    }
+
+    /// What became of the record with this number; nothing when it has not
+    /// been written yet, or its slot serves another one by now.
+    std::optional<slot_control> control(std::uint64_t number) const
+    {
+        const auto now = slot_control::of(
+            at(number).control.load(std::memory_order_acquire));
+        if (now.lap != lap(number))
+            return std::nullopt;
+        return now;
+    }
+
+    /// The same; nothing where the ring ends, either.
+    std::optional<slot_control> record(std::uint64_t number) const
+    {
+        const auto now = control(number);
+        return now && now->is == slot_control::state::end ? std::nullopt : now;
+    }
+
+    /// Whether the ring was closed, and this would have been the next record.
+    bool ends_at(std::uint64_t number) const
+    {
+        const auto now = control(number);
+        return now && now->is == slot_control::state::end;
+    }
+
+    /// No record will follow those that are there; a claim that was made will
+    /// not be committed.  Records before `freed` are done with.  Closing again
+    /// does nothing.
+    void close(const std::atomic<std::uint64_t>& freed) const
+    {
+        for (auto at = freed.load();;) // each turn: its writer was faster
+        {
+            auto& control = this->at(at).control;
+            auto word = control.load();
+            auto now = slot_control::of(word);
+            if (now.lap == lap(at))
+            {
+                if (now.is == slot_control::state::end)
+                    return;
+                ++at;
+            }
+            else if (now.lap == lap(at - slots()))
+            {
+                now = {slot_control::state::end, 0, 0, 0, lap(at)};
+                if (control.compare_exchange_strong(word, now.word()))
+                    return;
+            }
+            else
+                at = freed.load();
+        }
+    }
+
+    /// The bytes of a record; perhaps more of them than were published, where
+    /// its writer was about to let it grow.  Throws malformed when they cannot
+    /// be there.
+    std::span<std::byte> bytes(std::uint64_t number) const
+    {
+        const slot& one = at(number);
+        const auto place = std::size_t{one.place} * grain;
+        const std::size_t size = one.size.load(std::memory_order_relaxed);
+        if (place > bytes_.size() || size > bytes_.size() - place)
+            throw malformed("a record claims " + std::to_string(size) +
+                            " bytes at " + std::to_string(place));
+        return bytes_.subspan(place, size);
+    }
+
+    /// Fetches the lines from a place on, so that a writer finds them there.
+    void expect_writes(std::size_t place) const
+    {
+        for (const std::size_t line : {0u, 64u, 128u})
+            if (place + line < bytes_.size())
+                __builtin_prefetch(bytes_.data() + place + line, 1);
+    }
+
+private:
+    std::span<slot> slots_;
+    std::span<std::byte> bytes_;
+    int turn_ = 0; // so many slots are one turn: their logarithm
+};
+
+/// The writing end.  One process at a time, one thread at a time.
+///
+/// When it dies, what it has committed is whole and stays; what it had only
+/// claimed was never there.
+class ring_writer
+{
+public:
+    ring_writer() = default;
+
+    /// Goes on where the last writer stopped.  All records before `freed` are
+    /// done with; it only grows.
+    ring_writer(ring memory, const std::atomic<std::uint64_t>& freed)
+        : ring_(memory)
+        , freed_(&freed)
+        , seen_freed_(freed.load(std::memory_order_acquire))
+        , next_(seen_freed_)
+    {
+        while (ring_.record(next_)) // ends: the ring has an end
+            ++next_;
+        if (next_ != 0)
+            end_ = behind(next_ - 1);
+        look();
+    }
+
+    /// The number of the next record.
+    std::uint64_t next() const { return next_; }
+
+    /// All records before this number were done when it looked last.
+    std::uint64_t seen_freed() const { return seen_freed_; }
+
+    /// Whether somebody has closed the ring: nothing can be committed.
+    bool closed() const { return ring_.ends_at(next_); }
+
+    /// Room for a record of `size` bytes, to be filled in place; nothing while
+    /// the ring is too full, or closed.  Claiming again forgets the first
+    /// claim.  Throws std::length_error for a record that never fits.
+    std::optional<std::span<std::byte>> claim(std::size_t size)
+    {
+        if (size > ring_.largest())
+            throw std::length_error("an item of " + std::to_string(size) +
+                                    " bytes; the largest that fits has " +
+                                    std::to_string(ring_.largest()));
+        if (!fits(size))
+        {
+            look();
+            if (!fits(size))
+                return std::nullopt;
+        }
+        before_ = ring_.at(next_).control.load(std::memory_order_relaxed);
+        if (closed())
+            return std::nullopt;
+        slot& one = ring_.at(next_);
+        one.place = static_cast<std::uint32_t>(claimed_ / ring::grain);
+        one.size.store(static_cast<std::uint32_t>(size),
+                       std::memory_order_relaxed);
+        return ring_.bytes(next_);
+    }
+
+    /// Publishes what was claimed last, as so many parts.  False when the ring
+    /// was closed meanwhile: then it never was there.
+    bool commit(unsigned parts = 1)
+    {
+        COMMON_FAULT_POINT("ring.written");
+        slot_control now;
+        now.is = slot_control::state::ready;
+        now.parts = parts;
+        now.lap = ring_.lap(next_);
+        // An exchange also orders the look at who sleeps.
+        if (!ring_.at(next_).control.compare_exchange_strong(before_,
+                                                             now.word()))
+            return false;
+        end_ = behind(next_);
+        size_ = ring_.at(next_).size.load(std::memory_order_relaxed);
+        ++next_;
+        ring_.expect_writes(end_);
+        COMMON_FAULT_POINT("ring.published");
+        return true;
+    }
+
+    /// Room for `size` bytes more, right behind the last record, which becomes
+    /// `parts` larger by commit_growth; nothing when a reader has it already,
+    /// when it would have more than `most_parts`, or when they do not fit; or
+    /// when another writer committed it, who may have died while it grew.
+    /// Requires: a record that grows tells its parts apart by what stands in
+    /// it.
+    std::optional<std::span<std::byte>>
+    grow(std::size_t size, unsigned most_parts, unsigned parts = 1)
+    {
+        if (size_ == 0)
+            return std::nullopt;
+        slot& one = ring_.at(next_ - 1);
+        before_ = one.control.load(std::memory_order_relaxed);
+        const auto now = slot_control::of(before_);
+        if (now.is != slot_control::state::ready || now.attempt != 0 ||
+            now.parts + parts > most_parts || now.lap != ring_.lap(next_ - 1))
+            return std::nullopt;
+        const auto from = std::size_t{one.place} * ring::grain + size_;
+        const auto room = from < tail_ ? tail_ - ring::grain : ring_.capacity();
+        if (round_up(from + size) > room)
+            return std::nullopt;
+        one.size.store(static_cast<std::uint32_t>(size_ + size),
+                       std::memory_order_relaxed);
+        growth_ = parts;
+        return ring_.bytes(next_ - 1).subspan(size_);
+    }
+
+    /// False when a reader took the record meanwhile: then it has not grown.
+    bool commit_growth()
+    {
+        COMMON_FAULT_POINT("ring.growing");
+        auto now = slot_control::of(before_);
+        now.parts += growth_;
+        end_ = behind(next_ - 1);
+        const bool done = ring_.at(next_ - 1).control.compare_exchange_strong(
+            before_, now.word());
+        if (done)
+            size_ = ring_.at(next_ - 1).size.load(std::memory_order_relaxed);
+        COMMON_FAULT_POINT("ring.grown");
+        return done;
+    }
+
+private:
+    static std::size_t round_up(std::size_t n)
+    {
+        return (n + ring::grain - 1) / ring::grain * ring::grain;
+    }
+
+    std::size_t behind(std::uint64_t number) const
+    {
+        const slot& one = ring_.at(number);
+        return std::size_t{one.place} * ring::grain +
+               round_up(one.size.load(std::memory_order_relaxed));
+    }
+
+    // Sets `claimed_`, the place for `size` bytes in one piece.  The bytes are
+    // never quite full: begin and end in one place mean that they are empty.
+    // One slot stays free, too, to close the ring there.
+    bool fits(std::size_t size)
+    {
+        if (next_ - seen_freed_ == ring_.slots() - 1)
+            return false;
+        const auto need = round_up(size);
+        if (next_ == seen_freed_)
+            claimed_ = 0;
+        else if (end_ < tail_)
+            claimed_ = end_ + need < tail_ ? end_ : none;
+        else if (end_ + need <= ring_.capacity())
+            claimed_ = end_;
+        else
+            claimed_ = need < tail_ ? 0 : none;
+        return claimed_ != none;
+    }
+
+    // How far the readers are.
+    void look()
+    {
+        seen_freed_ = freed_->load(std::memory_order_acquire);
+        // An empty ring begins again at place 0, see `fits`.
+        tail_ = seen_freed_ == next_
+                    ? 0
+                    : std::size_t{ring_.at(seen_freed_).place} * ring::grain;
+    }
+
+    static constexpr std::size_t none = ~std::size_t{0};
+
+    ring ring_;
+    const std::atomic<std::uint64_t>* freed_ = nullptr;
+    std::uint64_t seen_freed_ = 0, next_ = 0;
+    std::uint64_t before_ = 0; // the slot's word when room was claimed
+    unsigned growth_ = 0;      // parts that it was claimed for
+    std::size_t size_ = 0;     // bytes that it committed of the last record,
+                               // if any; the slot says more when a growth came
+                               // to nothing
+    // The bytes in use lie from `tail_` to `end_`, perhaps around the end.
+    std::size_t end_ = 0, tail_ = 0, claimed_ = 0;
+};
+
+/// The reading end, where there is only one.  It needs no leases: what it has
+/// not released, the next reader finds again after its death.
+class ring_reader
+{
+public:
+    ring_reader(ring memory, std::atomic<std::uint64_t>& freed)
+        : ring_(memory)
+        , freed_(&freed)
+        , next_(freed.load(std::memory_order_acquire))
+    {
+    }
+
+    /// The bytes of the oldest record, to be read in place; nothing while
+    /// there is none.
+    std::optional<std::span<const std::byte>> front() const
+    {
+        if (!ring_.record(next_))
+            return std::nullopt;
+        return ring_.bytes(next_);
+    }
+
+    /// Gives the oldest record back to the writer.
+    void release() { freed_->store(++next_, std::memory_order_release); }
+
+private:
+    ring ring_;
+    std::atomic<std::uint64_t>* freed_;
+    std::uint64_t next_;
+};
+
+} // namespace common

@@ -1,0 +1,288 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "common/codec.hpp"
+
+#include <boost/core/demangle.hpp>
+
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+
+/// The first and the last address of this program's code, by the linker.
+extern "C" char __executable_start;
+extern "C" char etext;
+
+namespace common {
+
+/// A function of this program as a number that means the same in every process
+/// that runs this program: its distance from the start of the program.
+using entry_id = std::int32_t;
+
+/// Where a task's result goes.
+class output
+{
+public:
+    /// Room for a result of `size` bytes.  Throws std::length_error when it
+    /// is more than can be sent.
+    virtual std::span<std::byte> room(std::size_t size) = 0;
+
+protected:
+    ~output() = default;
+};
+
+/// Runs a task: its arguments in, its result out.  Throws what the task throws.
+using entry = void(reader& arguments, output& result);
+
+namespace detail {
+
+inline std::intptr_t program_start()
+{
+    return reinterpret_cast<std::intptr_t>(&__executable_start);
+}
+
+template <class Function>
+entry_id id_of(Function* function)
+{
+    const auto at = reinterpret_cast<std::intptr_t>(function);
+    if (at < program_start() || at >= reinterpret_cast<std::intptr_t>(&etext))
+        throw std::invalid_argument(
+            "a task must be code of the program itself: a shared library is at "
+            "another address in every process");
+    return static_cast<entry_id>(at - program_start());
+}
+
+/// Checks a number from another process before it becomes a function.
+template <class Function>
+Function* function_at(entry_id id)
+{
+    const auto at = program_start() + id;
+    if (id <= 0 || at >= reinterpret_cast<std::intptr_t>(&etext))
+        throw malformed("task names code outside of this program");
+    return reinterpret_cast<Function*>(at);
+}
+
+/// How the callable itself travels: an empty one by its type alone, a function
+/// by its number, a captured one by its bytes.
+template <class F>
+struct callable
+{
+    static_assert(std::is_empty_v<F> && std::is_default_constructible_v<F>,
+                  "a callable that captures cannot cross to another process by "
+                  "itself: pass what it needs as arguments, or wrap it in "
+                  "common::capture(...)");
+    static std::size_t size(const F&) { return 0; }
+    static void write(writer&, const F&) {}
+    static F read(reader&) { return F{}; }
+};
+
+template <class R, class... P>
+struct callable<R (*)(P...)>
+{
+    static std::size_t size(R (*)(P...)) { return sizeof(entry_id); }
+    static void write(writer& to, R (*f)(P...)) { encode(to, id_of(f)); }
+    static auto read(reader& from) -> R (*)(P...)
+    {
+        return function_at<R(P...)>(decode<entry_id>(from));
+    }
+};
+
+template <class F>
+struct callable<captured<F>> : codec<captured<F>>
+{
+};
+
+template <class F, class... A>
+void run(reader& arguments, output& result)
+{
+    F function = callable<F>::read(arguments);
+    std::tuple<A...> values{decode<A>(arguments)...}; // braces: left to right
+    using value =
+        std::decay_t<decltype(std::apply(function, std::move(values)))>;
+    if constexpr (std::is_void_v<value>)
+        std::apply(function, std::move(values));
+    else
+    {
+        const value answer = std::apply(function, std::move(values));
+        writer to{result.room(encoded_size(answer))};
+        encode(to, answer);
+    }
+}
+
+} // namespace detail
+
+/// A callable as an argument of another.
+template <class F>
+struct packed
+{
+    F function;
+};
+
+template <class F>
+struct codec<packed<F>>
+{
+    static std::size_t size(const packed<F>& p)
+    {
+        return detail::callable<F>::size(p.function);
+    }
+    static void write(writer& to, const packed<F>& p)
+    {
+        detail::callable<F>::write(to, p.function);
+    }
+    static packed<F> read(reader& from)
+    {
+        return {detail::callable<F>::read(from)};
+    }
+};
+
+/// What a call of `F` with values of types `A` gives, as it comes back.
+template <class F, class... A>
+using result_of = std::decay_t<std::invoke_result_t<F&, A&&...>>;
+
+/// A callable and its arguments, ready to be sent.  `F` and `A` are the types
+/// that travel: decayed, and codable.
+template <class F, class... A>
+struct task
+{
+    static constexpr void check()
+    {
+        static_assert((codable<A> && ...), "an argument cannot be sent");
+        static_assert(std::is_invocable_v<F&, A&&...>,
+                      "the callable does not take these arguments");
+    }
+    static entry_id id() { return detail::id_of(&detail::run<F, A...>); }
+    static std::size_t size(const F& function, const A&... arguments)
+    {
+        check();
+        return (detail::callable<F>::size(function) + ... +
+                encoded_size(arguments));
+    }
+    static void write(writer& to, const F& function, const A&... arguments)
+    {
+        detail::callable<F>::write(to, function);
+        (encode(to, arguments), ...);
+    }
+};
+
+/// Runs what `id` names.  Throws malformed for anything that is not a task of
+/// this program, and whatever the task throws.
+inline void run_task(entry_id id, reader& arguments, output& result)
+{
+    detail::function_at<entry>(id)(arguments, result);
+}
+
+/// An exception as values, to be thrown again in another process.
+struct error_message
+{
+    std::string type;
+    std::string what;
+    std::int32_t code = 0;             // of a std::system_error
+    std::uint8_t domain = 0;           // 1 generic, 2 system, 0 neither
+    std::int32_t process = ::getpid(); // where it was thrown
+
+    /// Of the exception being handled.
+    static error_message current()
+    {
+        try
+        {
+            throw;
+        }
+        catch (const std::system_error& e)
+        {
+            const auto& category = e.code().category();
+            return {name(e), e.what(), e.code().value(),
+                    static_cast<std::uint8_t>(
+                        category == std::generic_category()  ? 1
+                        : category == std::system_category() ? 2
+                                                             : 0)};
+        }
+        catch (const remote_error& e) // whose text begins with its type
+        {
+            return {e.type, std::string(e.what()).substr(e.type.size() + 2)};
+        }
+        catch (const std::exception& e)
+        {
+            return {name(e), e.what()};
+        }
+        catch (...)
+        {
+            return {"(not a std::exception)", ""};
+        }
+    }
+
+    /// Throws the exception again: a standard type as itself, and at the same
+    /// time as remote_origin; any other as remote_error.
+    [[noreturn]] void rethrow() const
+    {
+        const remote_origin origin{type, process};
+        throw_if<std::out_of_range>(origin);
+        throw_if<std::invalid_argument>(origin);
+        throw_if<std::length_error>(origin);
+        throw_if<std::domain_error>(origin);
+        throw_if<std::logic_error>(origin);
+        throw_if<std::range_error>(origin);
+        throw_if<std::overflow_error>(origin);
+        throw_if<std::underflow_error>(origin);
+        throw_if<std::runtime_error>(origin);
+        if (is<std::bad_alloc>())
+            throw remote_bad_alloc(origin);
+        if (is<std::system_error>() && domain != 0)
+            rethrow_system_error(origin);
+        throw remote_error(origin, what);
+    }
+
+private:
+    // The text ends with that of the code, which the exception appends again.
+    [[noreturn]] void rethrow_system_error(const remote_origin& origin) const
+    {
+        const std::error_code error(code, domain == 1 ? std::generic_category()
+                                                      : std::system_category());
+        const auto end = ": " + error.message();
+        if (!what.ends_with(end))
+            throw remote<std::system_error>(origin, error);
+        throw remote<std::system_error>(
+            origin, error, what.substr(0, what.size() - end.size()));
+    }
+
+    struct remote_bad_alloc : std::bad_alloc, remote_origin
+    {
+        explicit remote_bad_alloc(remote_origin origin)
+            : remote_origin(std::move(origin))
+        {
+        }
+    };
+
+    // One that has come from a worker goes on as what it was there.
+    template <class E>
+    static std::string name(const E& e)
+    {
+        if (const auto* origin = dynamic_cast<const remote_origin*>(&e))
+            return origin->type;
+        return boost::core::demangle(typeid(e).name());
+    }
+    template <class E>
+    bool is() const
+    {
+        return type == boost::core::demangle(typeid(E).name());
+    }
+    template <class E>
+    void throw_if(const remote_origin& origin) const
+    {
+        if (is<E>())
+            throw remote<E>(origin, what);
+    }
+};
+
+} // namespace common

@@ -1,0 +1,85 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "fingerprint.hpp"
+#include "mailbox.hpp"
+#include "worker.hpp"
+
+#include "common/linux/door.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace master_worker {
+
+/// What a process says that wants to work for a master.
+struct greeting
+{
+    std::uint64_t magic = 0x31746565'7247774d; // "MwGreet1"
+    std::uint64_t program = 0; // its fingerprint: tasks are places in it
+    std::uint64_t role = 0;
+};
+
+/// What the master answers; with it come the mailbox and the bell.
+struct invitation
+{
+    std::uint64_t payload = 0;
+    char refusal[120] = {}; // why it does not let him in
+};
+
+/// Works for the master at `door` (local_engine::options::door), which may
+/// have been started from another terminal, by the same user and from the same
+/// build of this program.  Calls `init(arguments...)` first, as the master's
+/// own workers do with theirs.
+///
+/// Returns when the master has no more work; ends this process at once when
+/// the master is gone.  A SIGTERM ends it after the task that runs.  Throws
+/// std::system_error when nobody is at the door, and std::runtime_error when
+/// the master does not let it in, with the reason.
+template <class Init, class... A>
+int join(const std::filesystem::path& door, unsigned role, Init init,
+         A... arguments)
+{
+    const auto master =
+        std::make_shared<common::kernel::visitor>(common::kernel::knock(door));
+    greeting hello;
+    hello.program = fingerprint_of_this_program();
+    hello.role = role;
+    master->send(std::as_bytes(std::span(&hello, 1)), {});
+    auto answer = master->receive(true);
+    invitation letter;
+    if (!answer || answer->text.size() != sizeof letter)
+        throw std::runtime_error(door.string() + ": the master has gone");
+    std::memcpy(&letter, answer->text.data(), sizeof letter);
+    if (answer->descriptors.size() != 2)
+    {
+        letter.refusal[sizeof letter.refusal - 1] = '\0';
+        throw std::runtime_error(door.string() + ": " + letter.refusal);
+    }
+    auto memory = mailbox_memory::adopt(std::move(answer->descriptors[0]),
+                                        letter.payload);
+    std::thread([master] {
+        pollfd end{master->get(), POLLIN, 0};
+        while (::poll(&end, 1, -1) <= 0) // ends with the master: it says
+            continue;                    // nothing more as long as it lives
+        ::_exit(0);
+    }).detach();
+    return serve<Init, A...>{}(
+        std::move(memory), common::inherited{answer->descriptors[1].get()},
+        role, common::packed<Init>{std::move(init)}, std::move(arguments)...);
+}
+
+} // namespace master_worker

@@ -1,0 +1,543 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "engine.hpp"
+#include "fingerprint.hpp"
+#include "journal.hpp"
+#include "record.hpp"
+#include "trace.hpp"
+
+#include "common/error.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace master_worker {
+
+/// A task that lost as many workers as it was allowed.
+struct poison
+{
+    std::uint64_t task = 0;
+    std::string key;
+    std::vector<failure> history;
+};
+
+struct statistics
+{
+    std::uint64_t submitted = 0, finished = 0, recovered = 0; // from a journal
+    std::uint64_t retried = 0, copied = 0, poisoned = 0, deaths = 0;
+    std::size_t queued = 0, running = 0;
+};
+
+/// What a master plans and remembers: which task waits, runs, has failed how
+/// often, and how it ended.  Private memory; used by one thread.
+class ledger
+{
+public:
+    ledger(unsigned roles, std::unique_ptr<engine> carrier,
+           std::unique_ptr<journal> results, bool measure,
+           std::function<void(const event&)> on_event)
+        : engine_(std::move(carrier))
+        , journal_(std::move(results))
+        , measure_(measure)
+        , on_event_(std::move(on_event))
+        , roles_(roles)
+    {
+        link_->alive = this;
+    }
+
+    ledger(const ledger&) = delete;
+
+    /// Ends the workers, abandons what is pending, runs all callbacks.
+    ~ledger()
+    {
+        engine_.reset();
+        abandon("the master has ended");
+        call_due();
+        link_->alive = nullptr;
+    }
+
+    const std::shared_ptr<link>& place() const { return link_; }
+    engine& carrier() { return *engine_; }
+    const std::vector<poison>& poisoned() const { return poison_; }
+    bool idle() const { return active_.empty() && unsaved_.empty(); }
+
+    statistics stats() const
+    {
+        auto result = counts_;
+        for (const auto& [number, r] : active_)
+            ++(r->copies != 0 ? result.running : result.queued);
+        result.poisoned = poison_.size();
+        return result;
+    }
+
+    /// Takes a task in.  Throws std::invalid_argument, common::exhausted, and
+    /// what the journal throws: then it was not taken.
+    void enter(const record_ptr& r)
+    {
+        check(r->how);
+        if (unsaved_.size() >= batch)
+            save();
+        r->number = ++counts_.submitted;
+        speculates_ = speculates_ || r->how.speculate > 0;
+        r->owner = link_;
+        r->submitted = clock::now();
+        if (journal_)
+            r->journal_key = key_of(*r);
+        tell(event::kind::received, *r);
+        active_.emplace(r->number, r);
+        const auto* known = journal_ ? journal_->find(r->journal_key) : nullptr;
+        if (known != nullptr)
+            recover(r, *known);
+        else
+        {
+            roles_[r->how.role].queue.push_back(r);
+            listen(time_point::min());
+            feed();
+        }
+    }
+
+    /// Works until `ready()`, or `deadline`.  Returns what `ready()` says.
+    /// Throws std::logic_error when nothing is left that could make it true,
+    /// what the journal throws, and what `on_event` has thrown.
+    template <class Ready>
+    bool work_until(Ready ready, time_point deadline)
+    {
+        for (;;) // ends as promised
+        {
+            call_due();
+            if (ready())
+                return true;
+            if (idle() && due_.empty())
+                throw std::logic_error("no task is left that could end this");
+            if (!work(deadline) && due_.empty() && clock::now() >= deadline)
+                return ready();
+        }
+    }
+
+    /// Hands out what can be handed out, and hears what there is to hear;
+    /// waits for that until `deadline`, or less.  Returns whether it heard
+    /// anything.  Throws as work_until.
+    bool work(time_point deadline)
+    {
+        feed();
+        const bool heard = listen(std::min(deadline, alarm()));
+        save();
+        if (trouble_)
+            std::rethrow_exception(std::exchange(trouble_, nullptr));
+        return heard;
+    }
+
+    /// Takes a task back, killing who runs it.  False when it is over.
+    bool cancel(const record_ptr& r)
+    {
+        const auto found = active_.find(r->number);
+        if (found == active_.end() || found->second != r)
+            return false;
+        if (std::exchange(r->copies, 0) != 0)
+            engine_->drop(r->number);
+        settle(r, outcome::cancelled);
+        return true;
+    }
+
+    /// Calls `f` once when the record has come to its end, from work_until;
+    /// here and now where there is no ledger any more.
+    static void when_over(const record_ptr& r, std::function<void()> f)
+    {
+        if (r->end == outcome::pending)
+            r->then.push_back(std::move(f));
+        else if (r->owner->alive != nullptr)
+            r->owner->alive->due_.push_back(std::move(f));
+        else
+            f();
+    }
+
+    /// Ends a record that is no task, but the result of a callback.
+    static void conclude(const record_ptr& r, outcome end)
+    {
+        r->end = end;
+        for (auto& f : std::exchange(r->then, {}))
+            when_over(r, std::move(f));
+    }
+
+private:
+    static constexpr std::size_t batch = 64; // reports at a time
+
+    struct role_state
+    {
+        std::deque<record_ptr> queue;
+        std::uint64_t finished = 0;
+        std::chrono::nanoseconds spent{0}; // on those
+    };
+
+    void check(const task_options& how) const
+    {
+        if (!broken_.empty())
+            throw common::exhausted(broken_);
+        if (engine_ == nullptr)
+            throw common::closed("the master has ended");
+        if (how.role >= roles_.size())
+            throw std::invalid_argument("there is no role " +
+                                        std::to_string(how.role));
+        if (how.retry.attempts == 0)
+            throw std::invalid_argument("a task needs at least one attempt");
+        if ((how.deadline.count() > 0 || how.silence.count() > 0) &&
+            !engine_->can().enforces_limits)
+            throw std::invalid_argument("this engine enforces no limits");
+    }
+
+    // --- handing out ------------------------------------------------------
+
+    // On demand: nothing leaves the queue before a worker is free.
+    void feed()
+    {
+        if (later_.empty() && !speculates_ &&
+            std::all_of(roles_.begin(), roles_.end(),
+                        [](const auto& one) { return one.queue.empty(); }))
+            return; // without a look at the clock
+        const auto now = clock::now();
+        while (!later_.empty() && later_.begin()->first <= now)
+        {
+            const auto& r = later_.begin()->second;
+            roles_[r->how.role].queue.push_back(r);
+            later_.erase(later_.begin());
+        }
+        next_copy_ = time_point::max();
+        for (unsigned i = 0; i < roles_.size(); ++i)
+        {
+            auto& queue = roles_[i].queue;
+            while (!queue.empty() && engine_->window(i) != 0)
+            {
+                if (queue.front()->end == outcome::pending) // not cancelled
+                    put(*queue.front(), now); // it stays here if that throws
+                queue.pop_front();
+            }
+            if (queue.empty() && speculates_)
+                copy_straggler(i, now);
+        }
+    }
+
+    void put(record& r, time_point now)
+    {
+        engine_->put({r.number, r.attempts, r.how.role, r.entry, r.input,
+                      r.how.deadline, r.how.silence, measure_});
+        if (r.copies++ == 0)
+            r.put = now;
+        tell(event::kind::started, r);
+    }
+
+    // A second copy of the task that has run longest, for who has nothing else
+    // to do (Dean and Ghemawat, MapReduce, 2004: backup tasks).
+    void copy_straggler(unsigned role, time_point now)
+    {
+        const auto& of = roles_[role];
+        if (of.finished < 3)
+            return;
+        const auto average = of.spent / static_cast<std::int64_t>(of.finished);
+        record* slowest = nullptr;
+        for (const auto& [number, r] : active_)
+            if (r->how.role == role && r->how.speculate > 0 && r->copies == 1 &&
+                (!slowest || r->put < slowest->put))
+                slowest = r.get();
+        if (slowest == nullptr)
+            return;
+        const auto due =
+            slowest->put + std::chrono::duration_cast<clock::duration>(
+                               average * slowest->how.speculate);
+        if (now < due)
+            next_copy_ = std::min(next_copy_, due);
+        else if (engine_->window(role) != 0)
+        {
+            ++counts_.copied;
+            put(*slowest, now);
+        }
+    }
+
+    time_point alarm() const
+    {
+        auto next = next_copy_;
+        if (!later_.empty())
+            next = std::min(next, later_.begin()->first);
+        if (journal_)
+            next = std::min(next, journal_->due());
+        return next;
+    }
+
+    // --- listening --------------------------------------------------------
+
+    // Takes reports, waiting for the first until `deadline`.
+    bool listen(time_point deadline)
+    {
+        report r;
+        if (!engine_->take(r, deadline))
+            return false;
+        hear(r);
+        for (std::size_t i = 1;
+             i < batch && engine_->take(r, time_point::min()); ++i)
+            hear(r);
+        return true;
+    }
+
+    void hear(report& what)
+    {
+        switch (what.what)
+        {
+        case report::kind::joined:
+            return tell(event::kind::joined, what);
+        case report::kind::left:
+            return tell(event::kind::left, what);
+        case report::kind::died:
+            ++counts_.deaths;
+            return tell(event::kind::died, what);
+        case report::kind::broken:
+            broken_ = what.text;
+            return abandon(what.text);
+        default:
+            break;
+        }
+        const auto found = active_.find(what.task);
+        if (found == active_.end())
+            return; // cancelled meanwhile
+        const auto r = found->second;
+        r->copies -= std::min(r->copies, 1u);
+        what.spent.waited = what.spent.began - r->submitted;
+        if (what.what == report::kind::finished)
+            return finish(r, what);
+        // A worker that says it never began is believed, but not for ever.
+        if (what.what != report::kind::returned || ++r->returned > 100)
+            return fail(r, what);
+        if (r->copies == 0)
+            roles_[r->how.role].queue.push_front(r);
+    }
+
+    void finish(const record_ptr& r, report& what)
+    {
+        if (std::exchange(r->copies, 0) != 0)
+            engine_->drop(r->number); // the slower copies
+        auto& role = roles_[r->how.role];
+        ++role.finished;
+        role.spent += std::chrono::nanoseconds(clock::now() - r->put);
+        r->content = std::move(what.content);
+        r->spent = what.spent;
+        tell(event::kind::finished, what, "value");
+        if (!journal_)
+            return settle(r, outcome::value);
+        journal_->append(r->journal_key, r->content);
+        active_.erase(r->number);
+        unsaved_.push_back(r);
+    }
+
+    // Nobody is given a result that the journal does not have.
+    void save()
+    {
+        if (!journal_)
+            return;
+        journal_->flush();
+        for (const auto& r : std::exchange(unsaved_, {}))
+            settle(r, outcome::value);
+    }
+
+    void recover(const record_ptr& r, const std::string& known)
+    {
+        ++counts_.recovered;
+        const auto* first = reinterpret_cast<const std::byte*>(known.data());
+        r->content.assign(first, first + known.size());
+        tell(event::kind::recovered, *r);
+        settle(r, outcome::value);
+    }
+
+    void fail(const record_ptr& r, report& what)
+    {
+        r->failures.push_back(failure_of(*r, what));
+        const auto& last = r->failures.back();
+        ++r->attempts;
+        if (r->copies != 0)
+            return; // its copy may still come to something
+        if (r->attempts < r->how.retry.attempts && allows(r->how.retry, last))
+        {
+            ++counts_.retried;
+            later_.emplace(clock::now() + pause(*r), r);
+            return tell(event::kind::retried, what, last.text);
+        }
+        r->why = last.text;
+        if (last.what == failure::kind::threw)
+        {
+            r->content = std::move(what.content);
+            tell(event::kind::finished, what, last.text);
+            return settle(r, outcome::error);
+        }
+        poison_.push_back({r->number, r->how.key, r->failures});
+        tell(event::kind::poisoned, what, last.text);
+        settle(r, outcome::poisoned);
+    }
+
+    static failure failure_of(const record& r, const report& what)
+    {
+        failure f;
+        f.attempt = r.attempts;
+        f.worker = what.worker;
+        f.when = clock::now();
+        if (what.what == report::kind::failed)
+        {
+            f.what = failure::kind::threw;
+            common::reader from{what.content};
+            f.error = common::decode<common::error_message>(from);
+            f.text = f.error.type + ": " + f.error.what;
+            return f;
+        }
+        f.what = what.why == loss::died        ? failure::kind::died
+                 : what.why == loss::timed_out ? failure::kind::timed_out
+                 : what.why == loss::stuck     ? failure::kind::stuck
+                                               : failure::kind::expelled;
+        f.death = {what.pid, what.status};
+        f.text = !what.text.empty()
+                     ? what.text
+                     : "worker " + std::to_string(what.worker) + " (process " +
+                           std::to_string(what.pid) +
+                           ") died: " + common::describe(what.status);
+        return f;
+    }
+
+    static bool allows(const retry_policy& policy, const failure& last)
+    {
+        try
+        {
+            return policy.again && policy.again(last);
+        }
+        catch (...) // who cannot say yes has said no
+        {
+            return false;
+        }
+    }
+
+    std::chrono::nanoseconds pause(const record& r)
+    {
+        const auto& how = r.how.retry;
+        const auto doubled =
+            how.backoff * (std::int64_t{1} << std::min(r.attempts - 1, 20u));
+        const std::chrono::nanoseconds plain = std::min(doubled, how.longest);
+        std::uniform_real_distribution<> off(1 - how.jitter, 1 + how.jitter);
+        return std::chrono::nanoseconds(static_cast<std::int64_t>(
+            static_cast<double>(plain.count()) * off(dice_)));
+    }
+
+    // --- ends -------------------------------------------------------------
+
+    void settle(const record_ptr& r, outcome end)
+    {
+        ++counts_.finished;
+        r->kept.clear();
+        r->input.clear();
+        const auto kept_alive = r;
+        active_.erase(kept_alive->number);
+        conclude(kept_alive, end);
+    }
+
+    void abandon(const std::string& why)
+    {
+        while (!active_.empty()) // each turn settles one
+        {
+            const auto r = active_.begin()->second;
+            r->why = why;
+            r->copies = 0;
+            settle(r, outcome::abandoned);
+        }
+        for (const auto& r : std::exchange(unsaved_, {}))
+            settle(r,
+                   outcome::value); // the journal did not want it, we have it
+        for (auto& role : roles_)
+            role.queue.clear();
+        later_.clear();
+    }
+
+    // Each may add more, and may work itself; ends when all have run.
+    void call_due()
+    {
+        while (!due_.empty())
+        {
+            const auto f = std::move(due_.front());
+            due_.pop_front();
+            f();
+        }
+    }
+
+    // --- telling ----------------------------------------------------------
+
+    void tell(event::kind what, const record& r)
+    {
+        if (on_event_)
+            tell(event{what, r.number, r.attempts, 0, clock::now()});
+    }
+    void tell(event::kind what, const report& r, const std::string& text = {})
+    {
+        if (!on_event_)
+            return;
+        const auto found = active_.find(r.task);
+        const unsigned attempt =
+            found == active_.end() ? 0 : found->second->attempts;
+        tell(event{what, r.task, attempt, r.worker, clock::now(),
+                   text.empty() ? r.text : text,
+                   r.task != 0 && measure_ ? &r.spent : nullptr});
+    }
+    void tell(const event& e)
+    {
+        try
+        {
+            on_event_(e);
+        }
+        catch (...) // what we are in the middle of comes first
+        {
+            trouble_ = std::current_exception();
+        }
+    }
+
+    // --- names ------------------------------------------------------------
+
+    // Where the user gives none: what is called, with which arguments, as the
+    // how-manieth task, by exactly this program.
+    static std::string key_of(const record& r)
+    {
+        if (!r.how.key.empty())
+            return "=" + r.how.key;
+        auto sum = fingerprint_of_this_program();
+        sum = fingerprint(std::as_bytes(std::span(&r.entry, 1)), sum);
+        sum = fingerprint(r.input, sum);
+        return "#" + std::to_string(r.number) + ":" + std::to_string(sum);
+    }
+
+    std::shared_ptr<link> link_ = std::make_shared<link>();
+    std::unique_ptr<engine> engine_;
+    std::unique_ptr<journal> journal_;
+    bool measure_;
+    std::function<void(const event&)> on_event_;
+    std::map<std::uint64_t, record_ptr> active_; // by number: not at their end
+    std::vector<record_ptr> unsaved_;            // at their end, but for the
+                                                 // journal
+    std::vector<role_state> roles_;
+    std::multimap<time_point, record_ptr> later_; // to be tried again then
+    std::deque<std::function<void()>> due_;
+    std::vector<poison> poison_;
+    statistics counts_;
+    bool speculates_ = false; // any task
+    time_point next_copy_ = time_point::max();
+    std::string broken_; // why, if it is
+    std::exception_ptr trouble_;
+    std::minstd_rand dice_{std::random_device{}()};
+};
+
+} // namespace master_worker

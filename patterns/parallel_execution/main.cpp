@@ -1,0 +1,184 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+//
+// Paints the Mandelbrot set, its rows shared out among processes.
+//
+//   $ parallel_execution --width 1920 --height 1080 --output mandelbrot.png
+
+#include "parallel_execution.hpp"
+
+#include "common/options.hpp"
+
+#include <boost/timer/progress_display.hpp>
+
+#include <png.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <iostream>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+
+namespace {
+
+struct pixel
+{
+    std::uint8_t red, green, blue;
+};
+
+struct view
+{
+    unsigned width, height;
+
+    // After how many steps the orbit of a pixel escapes, without jumps;
+    // negative if it does not within the limit.
+    double escape(unsigned column, unsigned row) const
+    {
+        constexpr int limit = 1000;
+        const double step = 3.2 / width;
+        const double x = -0.7 + (column + 0.5 - width / 2.0) * step;
+        const double y = (row + 0.5 - height / 2.0) * step;
+        double re = 0, im = 0;
+        for (int n = 0; n < limit; ++n)
+        {
+            const double re2 = re * re, im2 = im * im;
+            if (re2 + im2 > 256)
+                return n + 1 - std::log2(std::log2(re2 + im2) / 2);
+            im = 2 * re * im + y;
+            re = re2 - im2 + x;
+        }
+        return -1;
+    }
+};
+
+pixel colour(double escape)
+{
+    if (escape < 0)
+        return {0, 0, 0};
+    const auto wave = [&](double phase) {
+        return static_cast<std::uint8_t>(127.5 *
+                                         (1 - std::cos(0.13 * escape + phase)));
+    };
+    return {wave(0.0), wave(0.5), wave(1.1)};
+}
+
+// tag::row[]
+void paint_row(std::size_t row, common::shared_array<pixel>& picture,
+               const view& what, const common::chaos& chaos)
+{
+    chaos.before(row, common::attempt());
+    for (unsigned column = 0; column < what.width; ++column)
+        picture[row * what.width + column] =
+            colour(what.escape(column, static_cast<unsigned>(row)));
+    chaos.after(row, common::attempt());
+}
+// end::row[]
+
+// Beside its place first: whoever finds the file there finds all of it.
+void write(const common::shared_array<pixel>& picture, const view& what,
+           const std::filesystem::path& file)
+{
+    auto part = file;
+    part += "." + std::to_string(::getpid()) + ".part";
+    png_image image{};
+    image.version = PNG_IMAGE_VERSION;
+    image.width = what.width;
+    image.height = what.height;
+    image.format = PNG_FORMAT_RGB;
+    std::error_code error;
+    const bool written = png_image_write_to_file(&image, part.c_str(), 0,
+                                                 picture.data(), 0, nullptr);
+    if (written)
+        std::filesystem::rename(part, file, error);
+    if (!written || error)
+    {
+        std::error_code none;
+        std::filesystem::remove(part, none);
+        throw std::runtime_error("cannot write " + file.string() + ": " +
+                                 (error ? error.message() : image.message));
+    }
+}
+
+// Before the work is done for nothing.
+void check(const std::filesystem::path& file)
+{
+    std::error_code error;
+    const auto folder = file.has_parent_path() ? file.parent_path() : ".";
+    if (::access(folder.c_str(), W_OK) != 0)
+        error.assign(errno, std::generic_category());
+    else if (std::filesystem::is_directory(file))
+        error = std::make_error_code(std::errc::is_a_directory);
+    else if (std::filesystem::exists(file) &&
+             !std::filesystem::is_regular_file(file))
+        error = std::make_error_code(std::errc::invalid_argument);
+    if (error)
+        throw std::runtime_error("cannot write " + file.string() + ": " +
+                                 error.message());
+}
+
+unsigned side(const char* option, long wanted)
+{
+    if (wanted < 1 || wanted > 32'767) // libpng takes up to 4 GiB
+        throw common::usage_error("--" + std::string(option) +
+                                  " must be 1 to 32767, not " +
+                                  std::to_string(wanted));
+    return static_cast<unsigned>(wanted);
+}
+
+} // namespace
+
+int main(int argc, char* argv[])
+{
+    common::worker_main(argc, argv);
+
+    namespace po = boost::program_options;
+    long width = 0, height = 0;
+    std::string output;
+    common::program_line line("parallel_execution --output F.png",
+                              "Paints the Mandelbrot set into a PNG file.");
+    line.add("width", po::value(&width)->default_value(1920), "in pixels");
+    line.add("height", po::value(&height)->default_value(1080), "in pixels");
+    line.add("output", po::value(&output)->required(), "the file to write");
+
+    return line.run(argc, argv, [&](common::run_statistics& statistics) {
+        const view what{side("width", width), side("height", height)};
+        check(output);
+        // tag::team[]
+        auto staff = parallel_execution::team::staff(line.workers);
+        parallel_execution::options how;
+        if (line.chaos.probability > 0) // what dies is wanted to die
+        {
+            staff.restarts = 1'000'000;
+            how.attempts = 200;
+        }
+        std::optional<boost::timer::progress_display> display;
+        if (::isatty(STDERR_FILENO) != 0)
+            display.emplace(what.height, std::cerr);
+        how.progress = [&](std::size_t done, std::size_t) {
+            if (display)
+                *display += done - display->count();
+        };
+
+        common::shared_array<pixel> picture(std::size_t{what.width} *
+                                            what.height);
+        parallel_execution::team team(staff);
+        team.parallel_for(how, {0, what.height}, paint_row, picture, what,
+                          line.chaos);
+        // end::team[]
+        write(picture, what, output);
+        const auto counts = team.stats();
+        statistics.items = counts.items;
+        statistics.bytes = picture.size() * sizeof(pixel);
+        statistics.deaths = counts.deaths;
+        statistics.retried = counts.retried;
+        statistics.poisoned = counts.poisoned;
+        return true;
+    });
+}

@@ -1,0 +1,286 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+//
+// Compresses a file as gzip does, block by block on all CPUs.
+//
+//   $ pipeline --output headers.gz headers.tar
+//   $ gzip -t headers.gz
+
+#include "pipeline.hpp"
+
+#include "common/options.hpp"
+
+#include <boost/program_options/value_semantic.hpp>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstddef>
+#include <cstdint>
+#include <iostream>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using bytes = std::vector<unsigned char>;
+namespace kernel = common::kernel;
+
+constexpr std::size_t window = 32 * 1024; // how far back a match can reach
+
+struct block
+{
+    bytes text;             // behind the end of the last block, its dictionary
+    std::size_t before = 0; // size of that
+};
+
+struct squeezed
+{
+    bytes text;
+    std::uint32_t check = 0; // of what it was before
+    std::uint64_t size = 0;
+};
+
+// tag::stage[]
+// Runs in a process of the stage.  Ends on a whole byte, without an end mark:
+// so blocks can simply follow each other.
+squeezed squeeze(const block& one, int level)
+{
+    static z_stream stream{}; // of this process
+    if (stream.state == nullptr && deflateInit2(&stream, level, Z_DEFLATED, -15,
+                                                8, Z_DEFAULT_STRATEGY) != Z_OK)
+        throw std::runtime_error("zlib cannot start");
+    deflateReset(&stream);
+    const auto text = std::span(one.text).subspan(one.before);
+    const auto size = static_cast<uInt>(text.size());
+    deflateSetDictionary(&stream, one.text.data(),
+                         static_cast<uInt>(one.before));
+
+    squeezed result;
+    result.size = size;
+    result.check = static_cast<std::uint32_t>(
+        crc32(crc32(0, nullptr, 0), text.data(), size));
+    result.text.resize(deflateBound(&stream, size) + 16);
+    stream.next_in = const_cast<unsigned char*>(text.data()); // only read
+    stream.avail_in = size;
+    stream.next_out = result.text.data();
+    stream.avail_out = static_cast<uInt>(result.text.size());
+    if (deflate(&stream, Z_SYNC_FLUSH) != Z_OK || stream.avail_in != 0 ||
+        stream.avail_out == 0)
+        throw std::runtime_error("zlib did not compress a block");
+    result.text.resize(result.text.size() - stream.avail_out);
+    return result;
+}
+// end::stage[]
+
+// Blocks of a file, each behind the end of the one before.
+class blocks
+{
+public:
+    blocks(int file, std::string name, std::size_t size)
+        : file_(file)
+        , name_(std::move(name))
+        , size_(size)
+    {
+    }
+
+    std::optional<block> operator()()
+    {
+        const auto old = std::min(window, last_.size());
+        block result{bytes(old + size_), old};
+        std::copy(last_.end() - static_cast<std::ptrdiff_t>(old), last_.end(),
+                  result.text.begin());
+        std::size_t have = old;
+        while (have < result.text.size()) // ends when full, or with the file
+        {
+            const auto n = ::read(file_, result.text.data() + have,
+                                  result.text.size() - have);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0)
+                kernel::fail(name_);
+            if (n == 0)
+                break;
+            have += static_cast<std::size_t>(n);
+        }
+        result.text.resize(have);
+        if (have == old)
+            return std::nullopt;
+        last_.assign(result.text.end() - static_cast<std::ptrdiff_t>(std::min(
+                                             window, result.text.size())),
+                     result.text.end());
+        return result;
+    }
+
+private:
+    int file_;
+    std::string name_;
+    std::size_t size_;
+    bytes last_; // the end of all that was read
+};
+
+// One gzip stream (RFC 1952), piece by piece.
+class gzip_file
+{
+public:
+    gzip_file(int file, std::string name, int level)
+        : file_(file)
+        , name_(std::move(name))
+    {
+        const unsigned char speed = level == 9 ? 2 : level == 1 ? 4 : 0;
+        write({0x1f, 0x8b, 8, 0, 0, 0, 0, 0, speed, 3});
+    }
+
+    void add(const squeezed& one)
+    {
+        write(one.text);
+        check_ =
+            crc32_combine(check_, one.check, static_cast<z_off_t>(one.size));
+        size_ += one.size;
+    }
+
+    // An empty last block, the checksum and the size.
+    void finish()
+    {
+        bytes end{3, 0};
+        for (const std::uint64_t word : {std::uint64_t{check_}, size_})
+            for (unsigned shift = 0; shift < 32; shift += 8)
+                end.push_back(static_cast<unsigned char>(word >> shift));
+        write(end);
+    }
+
+    std::uint64_t size() const { return size_; }
+
+private:
+    void write(const bytes& text)
+    {
+        for (std::size_t done = 0; done < text.size();) // grows, or throws
+        {
+            const auto n =
+                ::write(file_, text.data() + done, text.size() - done);
+            if (n < 0 && errno != EINTR)
+                kernel::fail(name_);
+            done += static_cast<std::size_t>(std::max<ssize_t>(0, n));
+        }
+    }
+
+    int file_;
+    std::string name_;
+    uLong check_ = crc32(0, nullptr, 0);
+    std::uint64_t size_ = 0;
+};
+
+struct settings
+{
+    int level = 6;
+    std::size_t block = 128 * 1024;
+    std::string output;
+    bool report = false;
+};
+
+void compress(const common::program_line& line, const settings& how, int in,
+              int out, common::run_statistics& statistics)
+{
+    pipeline::options options;
+    options.edge_bytes = 4 * (how.block + window) + (64 << 10);
+    options.attempts = 200; // what kills a process here comes from outside
+    options.staff.restarts = UINT_MAX;
+    options.staff.backoff = {};
+    gzip_file file(out, how.output, how.level);
+    // tag::run[]
+    auto line_up =
+        pipeline::source(blocks(in, line.paths.front(), how.block)) |
+        pipeline::parallel(
+            line.workers,
+            common::capture([chaos = line.chaos, level = how.level](block b) {
+                const auto& item = pipeline::current();
+                chaos.before(item.number, item.attempt);
+                auto result = squeeze(b, level);
+                chaos.after(item.number, item.attempt);
+                return result;
+            }),
+            "deflate") |
+        pipeline::sink([&](const squeezed& one) { file.add(one); });
+    const auto report = line_up.run(options);
+    // end::run[]
+    file.finish();
+    statistics = {report.items, file.size(), report.deaths(), report.replayed(),
+                  report.poisoned};
+    if (how.report)
+        std::cerr << report.text();
+}
+
+int open(const std::string& name, int flags)
+{
+    const int file = ::open(name.c_str(), flags | O_CLOEXEC, 0666);
+    if (file < 0)
+        kernel::fail(name);
+    return file;
+}
+
+// Empties the output, unless it is what is read.
+void empty(int out, const std::string& name, int in)
+{
+    struct stat from = {}, to = {};
+    if (::fstat(in, &from) != 0 || ::fstat(out, &to) != 0)
+        kernel::fail(name);
+    if (!S_ISREG(to.st_mode))
+        return;
+    if (from.st_dev == to.st_dev && from.st_ino == to.st_ino)
+        throw std::runtime_error(name + ": is input and output at once");
+    if (::ftruncate(out, 0) != 0)
+        kernel::fail(name);
+}
+
+} // namespace
+
+int main(int argc, char* argv[])
+{
+    common::worker_main(argc, argv);
+    namespace po = boost::program_options;
+    settings how;
+    common::program_line line("pipeline [FILE]",
+                              "Compresses a file, or stdin, as gzip does.");
+    line.add("level", po::value(&how.level)->value_name("1-9"),
+             "1 is fastest, 9 smallest (default: 6)");
+    line.add("block", po::value(&how.block)->value_name("BYTES"),
+             "compressed at once (default: 131072)");
+    line.add("output", po::value(&how.output)->value_name("F.gz"),
+             "the file to write (default: stdout)");
+    line.add("report", po::bool_switch(&how.report),
+             "at the end, what each stage did, on stderr");
+    return line.run(argc, argv, [&](common::run_statistics& statistics) {
+        if (how.level < 1 || how.level > 9)
+            throw common::usage_error("--level must be 1 to 9, not " +
+                                      std::to_string(how.level));
+        if (how.block < window || how.block > (std::size_t{1} << 28))
+            throw common::usage_error("--block must be 32768 to 268435456, "
+                                      "not " +
+                                      std::to_string(how.block));
+        if (line.paths.size() > 1)
+            throw common::usage_error("one file, not " +
+                                      std::to_string(line.paths.size()));
+        const bool from_file = !line.paths.empty();
+        if (!from_file)
+            line.paths.push_back("standard input");
+        const kernel::descriptor in(
+            from_file ? open(line.paths.front(), O_RDONLY) : ::dup(0));
+        const kernel::descriptor out(
+            how.output.empty() ? ::dup(1)
+                               : open(how.output, O_WRONLY | O_CREAT));
+        if (how.output.empty())
+            how.output = "standard output";
+        else
+            empty(out.get(), how.output, in.get());
+        compress(line, how, in.get(), out.get(), statistics);
+        return true;
+    });
+}

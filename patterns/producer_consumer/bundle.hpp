@@ -1,0 +1,132 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "common/codec.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <span>
+#include <string>
+#include <type_traits>
+
+namespace producer_consumer::detail {
+
+/// Items that travel together: one record of the stream.
+///
+/// A producer adds to the last bundle until a consumer takes it; one that is
+/// taken is finished item by item, and goes back to the others with a note of
+/// what was finished when its consumer dies.
+///
+/// In these words a number of 16 bits stands above a set of items, a bit each.
+struct bundle_head
+{
+    // Items finished, above them the attempt that may say so: the producer, 0;
+    // then whoever holds the bundle.  A late acknowledgement of an item has an
+    // old attempt in it.
+    std::atomic<std::uint64_t> finished;
+    std::atomic<std::uint64_t> handed; // to a user, not finished: its holder
+    // Items in hand when a holder failed, above them how often in a row: the
+    // next holder.
+    std::atomic<std::uint64_t> blamed;
+    std::atomic<std::uint64_t> dead; // gave up on: its holder
+    std::uint64_t first;             // number in its lane: producer
+    std::uint64_t unused;
+};
+static_assert(sizeof(bundle_head) == 48);
+
+inline constexpr unsigned most_items = 48;
+
+constexpr std::uint64_t set_of(std::uint64_t word)
+{
+    return word & ((std::uint64_t{1} << most_items) - 1);
+}
+constexpr unsigned number_of(std::uint64_t word)
+{
+    return static_cast<unsigned>(word >> most_items);
+}
+constexpr std::uint64_t word_of(unsigned number, std::uint64_t set)
+{
+    return std::uint64_t{number} << most_items | set;
+}
+constexpr std::uint64_t all_of(unsigned items)
+{
+    return (std::uint64_t{1} << items) - 1;
+}
+
+/// Where items of a type lie.  Those of one size are back to back, read in
+/// place; others have their size before them.
+template <class T>
+struct layout
+{
+    static constexpr bool fixed = common::detail::plain<T> && alignof(T) <= 16;
+    static constexpr std::size_t grain = std::max<std::size_t>(8, alignof(T));
+    // As an array of T.
+    static constexpr bool array = fixed && sizeof(T) % grain == 0;
+
+    static constexpr std::size_t round_up(std::size_t n)
+    {
+        return (n + grain - 1) / grain * grain;
+    }
+
+    /// Bytes that an item takes.
+    static std::size_t size(const T& item)
+    {
+        if constexpr (fixed)
+            return round_up(sizeof(T));
+        else
+            return 8 + round_up(common::encoded_size(item));
+    }
+
+    static void write(std::span<std::byte> to, const T& item)
+    {
+        common::writer out{to};
+        if constexpr (!fixed)
+            common::encode(out, std::uint64_t{common::encoded_size(item)});
+        common::encode(out, item);
+    }
+
+    /// The bytes of the first item in `rest`, which then begins behind it.
+    /// Throws malformed when they cannot be there.
+    static std::span<const std::byte> next(std::span<const std::byte>& rest)
+    {
+        common::reader from{rest};
+        std::size_t size = sizeof(T);
+        if constexpr (!fixed)
+            size = common::decode<std::uint64_t>(from);
+        if (size > from.rest.size())
+            throw common::malformed("an item claims " + std::to_string(size) +
+                                    " bytes where " +
+                                    std::to_string(from.rest.size()) + " are");
+        const auto item = from.rest.first(size);
+        rest = from.rest.subspan(std::min(round_up(size), from.rest.size()));
+        return item;
+    }
+
+    static T read(std::span<const std::byte> item)
+    {
+        common::reader from{item};
+        T result = common::decode<T>(from);
+        if (!from.rest.empty())
+            throw common::malformed("an item is followed by " +
+                                    std::to_string(from.rest.size()) +
+                                    " bytes too many");
+        return result;
+    }
+};
+
+/// The head of a record's bytes.  Throws malformed when there is none.
+inline bundle_head& head_of(std::span<std::byte> record)
+{
+    if (record.size() < sizeof(bundle_head))
+        throw common::malformed("a bundle of " + std::to_string(record.size()) +
+                                " bytes");
+    return *std::launder(reinterpret_cast<bundle_head*>(record.data()));
+}
+
+} // namespace producer_consumer::detail

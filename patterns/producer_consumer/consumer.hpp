@@ -1,0 +1,590 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "producer.hpp"
+
+#include <cstddef>
+#include <iterator>
+#include <vector>
+
+namespace producer_consumer {
+
+namespace detail {
+
+/// A bundle that this consumer has leased.
+struct holding
+{
+    common::lease lease;
+    bundle_head* head = nullptr;
+    std::span<const std::byte> rest; // of items that nobody has looked at
+    unsigned next = 0;               // the first of them
+    std::uint64_t open = 0;          // not finished
+    std::uint64_t blamed = 0;        // in hand at `deaths` ends of their holder
+    unsigned deaths = 0;
+    unsigned in_hand = 0;   // leases of the user
+    bool returning = false; // when nothing is in hand any more
+};
+
+struct found // an item of a bundle
+{
+    unsigned index;
+    std::span<const std::byte> bytes;
+};
+
+/// A consumer's seat.
+template <class T>
+class consumer_end
+{
+public:
+    template <class... A>
+    explicit consumer_end(A&&... membership)
+        : place_(std::forward<A>(membership)...)
+        , in_(place_.shared().stream, place_.number())
+    {
+    }
+    consumer_end(const consumer_end&) = delete;
+    ~consumer_end() { let_go(); }
+
+    const channel& shared() const { return place_.shared(); }
+    const std::shared_ptr<holding>& current() const { return current_; }
+
+    /// The next item, of `current()`; nothing while there is none.
+    std::optional<found> next()
+    {
+        for (;;) // each turn: an item further, or a bundle
+        {
+            if (current_ && (!revocable() || in_.holds(current_->lease)))
+                if (const auto one = next_here())
+                    return one;
+            current_.reset();
+            const auto lease = in_.take();
+            if (!lease)
+                return std::nullopt;
+            open(*lease);
+        }
+    }
+
+    /// The same, waiting for one.
+    std::pair<outcome, found> next_until(common::time_point deadline)
+    {
+        auto one = next();
+        if (!one && !over() && deadline > common::clock::now())
+        {
+            const auto start = common::clock::now();
+            shared().stream.work().wait_until(
+                [&] { return one || (one = next()) || over(); }, deadline);
+            const auto waited = common::clock::now() - start;
+            place_.here().waited.fetch_add(
+                static_cast<std::uint64_t>(waited.count()));
+        }
+        if (one)
+            return {outcome::done, *one};
+        return {over() ? outcome::closed : outcome::timed_out, {}};
+    }
+
+    void hand_out(holding& of, unsigned index)
+    {
+        ++of.in_hand;
+        of.head->handed.store(of.head->handed.load(std::memory_order_relaxed) |
+                              bit(index));
+        COMMON_FAULT_POINT("consumer.handed");
+    }
+
+    /// The item is done with.  False when it is not this consumer's any more.
+    bool finish(holding& of, unsigned index)
+    {
+        return finish_all(of, bit(index));
+    }
+
+    /// Items out of `first`'s bundle, up to `most`, `first` among them:
+    /// finished and appended to `to`.  False when they are not this consumer's
+    /// any more.
+    bool take_all(const found& first, std::size_t most, std::vector<T>& to)
+    {
+        const auto of = current_;
+        const auto begun = to.size();
+        std::uint64_t items = 0;
+        for (auto one = std::optional(first); one; one = next_here())
+        {
+            to.push_back(layout<T>::read(one->bytes));
+            items |= bit(one->index);
+            if constexpr (layout<T>::array)
+                items |= take_array(most - to.size(), to);
+            if (to.size() == most)
+                break;
+        }
+        if (finish_all(*of, items))
+            return true;
+        to.resize(begun);
+        return false;
+    }
+
+    void take_from_hand(holding& of)
+    {
+        if (--of.in_hand == 0 && of.returning && of.open != 0)
+            in_.give_back(of.lease);
+    }
+
+    /// The rest of the bundle goes back, as soon as nothing of it is in hand.
+    void give_back(holding& of)
+    {
+        of.returning = true;
+        if (current_.get() == &of)
+            current_.reset();
+    }
+
+private:
+    static constexpr std::uint64_t bit(unsigned index)
+    {
+        return std::uint64_t{1} << index;
+    }
+
+    bool revocable() const { return shared().how.revocable; }
+
+    // The next item of `current_`.
+    std::optional<found> next_here()
+    {
+        while (current_->next < current_->lease.parts())
+        {
+            const auto bytes = layout<T>::next(current_->rest);
+            const auto i = current_->next++;
+            if ((current_->open >> i & 1) != 0)
+                return found{i, bytes};
+        }
+        return std::nullopt;
+    }
+
+    // Appends what follows in `current_` as far as all of it is open; returns
+    // which items these are.
+    std::uint64_t take_array(std::size_t most, std::vector<T>& to)
+    {
+        auto& from = *current_;
+        const auto count =
+            std::min<std::size_t>({most, from.lease.parts() - from.next,
+                                   from.rest.size() / sizeof(T)});
+        const auto items = all_of(static_cast<unsigned>(count)) << from.next;
+        if ((from.open & items) != items)
+            return 0;
+        const auto* const first =
+            std::launder(reinterpret_cast<const T*>(from.rest.data()));
+        to.insert(to.end(), first, first + count);
+        from.rest = from.rest.subspan(count * sizeof(T));
+        from.next += static_cast<unsigned>(count);
+        return items;
+    }
+
+    bool finish_all(holding& of, std::uint64_t items)
+    {
+        COMMON_FAULT_POINT("consumer.finishing");
+        if (!mark(of, items))
+            return false;
+        COMMON_FAULT_POINT("consumer.finished");
+        auto& count = place_.here().items;
+        count.store(count.load(std::memory_order_relaxed) +
+                        static_cast<unsigned>(std::popcount(items)),
+                    std::memory_order_relaxed);
+        return true;
+    }
+
+    void let_go()
+    {
+        if (!current_)
+            return;
+        current_->returning = true;
+        if (current_->in_hand == 0 && current_->open != 0)
+            in_.give_back(current_->lease);
+        current_.reset();
+    }
+
+    void open(const common::lease& lease)
+    {
+        adapt(lease.parts());
+        if (spare_.use_count() != 1) // a lease of the user needs the last one
+            spare_ = std::make_shared<holding>();
+        current_ = spare_;
+        auto& mine = *current_;
+        mine = {};
+        mine.lease = lease;
+        mine.head = &head_of(lease.bytes);
+        mine.rest = lease.bytes.subspan(sizeof(bundle_head));
+        mine.open = all_of(std::min(lease.parts(), most_items));
+        if (lease.attempt() != 0)
+            look_back(mine);
+    }
+
+    // Somebody had the bundle before.  What was in hand then is suspect; an
+    // item that is in hand each time is dead after so many attempts.
+    void look_back(holding& mine)
+    {
+        auto& head = *mine.head;
+        auto word = head.finished.load();
+        // From now on nobody else finishes anything.
+        while (!head.finished.compare_exchange_weak(
+            word, word_of(mine.lease.attempt(), set_of(word)))) // its holder
+        {                                                       // was faster
+        }
+        mine.open &= ~set_of(word);
+        // Each end is counted once: who dies right here counts none.
+        const auto suspects = head.handed.exchange(0) & mine.open;
+        auto blamed = head.blamed.load();
+        if (suspects != 0)
+        {
+            const bool again = suspects == set_of(blamed);
+            blamed = word_of(again ? number_of(blamed) + 1 : 1, suspects);
+            head.blamed.store(blamed);
+        }
+        mine.blamed = set_of(blamed) & mine.open;
+        mine.deaths = number_of(blamed);
+        COMMON_FAULT_POINT("consumer.opened");
+        place_.here().extra.fetch_add(
+            static_cast<unsigned>(std::popcount(suspects)));
+        if (mine.blamed != 0 && mine.deaths >= shared().how.attempts)
+        {
+            head.dead.fetch_or(mine.blamed);
+            mark(mine, mine.blamed);
+        }
+        else if (mine.open == 0) // its holder died before it could say so
+            close(mine);
+    }
+
+    bool mark(holding& of, std::uint64_t items)
+    {
+        if (of.open == items && of.lease.attempt() == 0 && !revocable())
+        { // all that was left: nobody needs to know which they were
+            of.open = 0;
+            in_.acknowledge(of.lease);
+            return true;
+        }
+        auto& finished = of.head->finished;
+        auto word = finished.load(std::memory_order_relaxed);
+        const auto attempt = of.lease.attempt();
+        if (!revocable())
+            finished.store(word | items, std::memory_order_release);
+        else
+            do // again when a word of ours was not the last
+                if (number_of(word) != attempt)
+                    return false;
+            while (!finished.compare_exchange_weak(word, word | items));
+        of.open &= ~items;
+        if (of.open == 0)
+            close(of);
+        else if (auto& room = shared().stream.lane(of.lease.lane).room;
+                 room.awaited())
+            room.notify_all();
+        return true;
+    }
+
+    void close(holding& of)
+    {
+        if (of.head->dead.load(std::memory_order_relaxed) == 0)
+            in_.acknowledge(of.lease);
+        else if (in_.bury(of.lease))
+            place_.tell_of_dead_letters();
+    }
+
+    // Items that take long travel alone, so that idle consumers find some;
+    // others in bundles that take a few microseconds.
+    void adapt(unsigned items)
+    {
+        const auto now = common::clock::now();
+        const auto taken = now - std::exchange(opened_, now);
+        const auto had = std::exchange(items_, items);
+        auto& bundle = shared().notes->bundle;
+        const auto most = bundle.load(std::memory_order_relaxed);
+        if (had < most)
+            return;
+        if (taken > slow && most > 1)
+            bundle.store(std::max(1u, most / 4), std::memory_order_relaxed);
+        else if (taken < quick && most < largest())
+            bundle.store(std::min(largest(), 2 * most),
+                         std::memory_order_relaxed);
+    }
+
+    unsigned largest() const
+    {
+        const auto& how = shared().how;
+        if (how.when_full == overflow::drop_oldest ||
+            how.when_full == overflow::keep_latest)
+            return 1; // what is dropped is dropped one by one
+        return static_cast<unsigned>(
+            std::clamp<std::uint64_t>(how.capacity / 4, 1, most_items));
+    }
+
+    // Whether nothing will come any more; what this consumer holds aside.
+    bool over()
+    {
+        const auto& stream = shared().stream;
+        if (!stream.closed())
+            return false;
+        bool more = false;
+        for (unsigned i = 0; i < stream.size(); ++i)
+            stream.for_each(i, [&](std::uint64_t, common::slot_control c) {
+                using state = common::slot_control::state;
+                more = more || c.is == state::ready ||
+                       (c.is == state::leased && c.owner != place_.number());
+            });
+        return !more;
+    }
+
+    static constexpr std::chrono::microseconds quick{10}, slow{100};
+
+    membership place_;
+    common::lane_reader in_;
+    std::shared_ptr<holding> current_, spare_; // kept for their memory
+    common::time_point opened_{};
+    unsigned items_ = 0; // in the last bundle
+};
+
+} // namespace detail
+
+/// An item that a consumer has, and must answer for: it is done with when it
+/// is acknowledged; otherwise it goes back to the queue, at the latest with
+/// this object or with its process.
+template <class T>
+class leased
+{
+public:
+    leased() = default;
+    leased(leased&& other) noexcept
+        : end_(std::move(other.end_))
+        , of_(std::move(other.of_))
+        , item_(other.item_)
+        , value_(std::move(other.value_))
+    {
+        other.end_.reset();
+    }
+    leased& operator=(leased&& other) noexcept
+    {
+        if (this != &other)
+        {
+            give_back();
+            end_ = std::exchange(other.end_, nullptr);
+            of_ = std::move(other.of_);
+            item_ = other.item_;
+            value_ = std::move(other.value_);
+        }
+        return *this;
+    }
+    ~leased() { give_back(); }
+
+    /// Whether there is an item that waits for an answer.
+    explicit operator bool() const { return end_ != nullptr; }
+
+    /// The item: in place, in shared memory, where its type allows that.
+    const T& operator*() const
+    {
+        if constexpr (detail::layout<T>::fixed)
+            return *std::launder(
+                reinterpret_cast<const T*>(item_.bytes.data()));
+        else
+            return *value_;
+    }
+    const T* operator->() const { return &**this; }
+
+    /// How often it was in hand before, of processes that died or gave it back.
+    unsigned redelivered() const
+    {
+        return (of_->blamed >> item_.index & 1) != 0 ? of_->deaths : 0;
+    }
+
+    /// Done with.  False when it has gone back meanwhile: then somebody else
+    /// has it, or has finished it.
+    bool acknowledge()
+    {
+        if (!end_)
+            return false;
+        const bool mine = end_->finish(*of_, item_.index);
+        end_->take_from_hand(*of_);
+        end_.reset();
+        return mine;
+    }
+
+    /// Not done: for anybody, this consumer included.
+    void give_back()
+    {
+        if (!end_)
+            return;
+        end_->give_back(*of_);
+        end_->take_from_hand(*of_);
+        end_.reset();
+    }
+
+private:
+    template <class>
+    friend class consumer;
+    using end = detail::consumer_end<T>;
+    leased(std::shared_ptr<end> at, detail::found item)
+        : end_(std::move(at))
+        , of_(end_->current())
+        , item_(item)
+    {
+        end_->hand_out(*of_, item_.index);
+        if constexpr (!detail::layout<T>::fixed)
+            value_.emplace(detail::layout<T>::read(item_.bytes));
+    }
+
+    std::shared_ptr<end> end_;
+    std::shared_ptr<detail::holding> of_;
+    detail::found item_{};
+    std::optional<std::conditional_t<detail::layout<T>::fixed, char, T>> value_;
+};
+
+/// The other end of a queue: items come out here.
+///
+///     for (const auto& item : in)   // until the queue is closed and empty
+///         work(item);               // acknowledged when the next one is asked
+///
+/// Copies are the same end; an end is for one thread at a time.  Items that a
+/// consumer had in hand when it was killed come again to another one, at once.
+template <class T>
+class consumer
+{
+public:
+    /// An item, acknowledged before it is returned: who wants it back when
+    /// this process dies uses `lease` or the loop.  Waits for one; nothing when
+    /// the queue is closed and empty.
+    std::optional<T> pop()
+    {
+        std::optional<T> result;
+        take(common::time_point::max(), result);
+        return result;
+    }
+
+    /// Done, empty or closed; never waits.
+    outcome try_pop(std::optional<T>& item)
+    {
+        const auto result = take(common::time_point::min(), item);
+        return result == outcome::timed_out ? outcome::empty : result;
+    }
+
+    /// Done, timed out or closed.
+    outcome pop_until(std::optional<T>& item, common::time_point deadline)
+    {
+        return take(deadline, item);
+    }
+    template <class Rep, class Period>
+    outcome pop_for(std::optional<T>& item,
+                    std::chrono::duration<Rep, Period> time)
+    {
+        return take(common::clock::now() + time, item);
+    }
+
+    /// At least one item, and up to `most` if they are there already; none when
+    /// the queue is closed and empty.
+    std::vector<T> pop_all(std::size_t most)
+    {
+        std::vector<T> result;
+        result.reserve(std::min<std::size_t>(most, 128));
+        const auto at = seat();
+        auto deadline = common::time_point::max();
+        while (result.size() < most) // ends: nothing is there any more
+        {
+            const auto [how, item] = at->next_until(deadline);
+            if (how != outcome::done)
+                break;
+            if (at->take_all(item, most, result))
+                deadline = common::time_point::min();
+        }
+        return result;
+    }
+
+    /// An item to answer for; none when the queue is closed and empty, or at
+    /// the deadline.
+    leased<T> lease(common::time_point deadline = common::time_point::max())
+    {
+        const auto at = seat();
+        const auto [how, item] = at->next_until(deadline);
+        return how == outcome::done ? leased<T>(at, item) : leased<T>();
+    }
+
+    /// Acknowledges an item when it goes to the next; a loop that is left, also
+    /// by an exception, gives its item back.
+    class iterator
+    {
+    public:
+        using value_type = T;
+        using difference_type = std::ptrdiff_t;
+        using iterator_category = std::input_iterator_tag;
+
+        explicit iterator(consumer& from) : from_(&from)
+        {
+            one_ = from_->lease();
+        }
+        const T& operator*() const { return *one_; }
+        iterator& operator++()
+        {
+            one_.acknowledge();
+            one_ = from_->lease();
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        bool operator==(std::default_sentinel_t) const { return !one_; }
+
+    private:
+        consumer* from_;
+        leased<T> one_;
+    };
+    iterator begin() { return iterator(*this); }
+    std::default_sentinel_t end() const { return {}; }
+
+    /// No more items for this end; what is not acknowledged goes back.
+    void leave() { held_.reset(); }
+
+private:
+    template <class>
+    friend class queue;
+    friend struct detail::end_codec<consumer>;
+    static constexpr auto here = detail::side::consumer;
+    struct held
+    {
+        // Leases keep the end alive, and with it the seat.
+        struct slot
+        {
+            std::shared_ptr<detail::consumer_end<T>> one;
+            template <class... A>
+            void emplace(A&&... arguments)
+            {
+                one = std::make_shared<detail::consumer_end<T>>(
+                    std::forward<A>(arguments)...);
+            }
+        };
+        std::optional<detail::claim> claim; // in the process of the queue
+        slot end;
+    };
+
+    explicit consumer(std::shared_ptr<held> one) : held_(std::move(one)) {}
+
+    std::shared_ptr<detail::consumer_end<T>> seat()
+    {
+        if (!held_)
+            throw common::closed("this consumer has left");
+        if (!held_->end.one)
+            held_->end.emplace(held_->claim->owner(), here);
+        return held_->end.one;
+    }
+
+    outcome take(common::time_point deadline, std::optional<T>& into)
+    {
+        const auto at = seat();
+        const auto [how, item] = at->next_until(deadline);
+        if (how != outcome::done)
+            return how;
+        into.emplace(detail::layout<T>::read(item.bytes));
+        const auto of = at->current();
+        if (!at->finish(*of, item.index))
+            return take(deadline, into); // it was taken back meanwhile
+        return outcome::done;
+    }
+
+    std::shared_ptr<held> held_;
+};
+
+} // namespace producer_consumer
+
+template <class T>
+struct common::codec<producer_consumer::consumer<T>>
+    : producer_consumer::detail::end_codec<producer_consumer::consumer<T>>
+{
+};

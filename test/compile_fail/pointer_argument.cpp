@@ -1,0 +1,12 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+// error: a pointer, reference, string_view or span means nothing in another
+// error: int*
+
+#include "common/process.hpp"
+
+int main()
+{
+    int here = 1;
+    common::process one([](int* there) { ++*there; }, &here);
+}

@@ -1,0 +1,10 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+// error: shareable
+
+#include "common/shared.hpp"
+
+int main()
+{
+    common::shared<int*> one;
+}
