@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -66,6 +68,14 @@ inline std::vector<pid_t> all_processes()
     return result;
 }
 
+/// Those that a process started itself, and that run.
+inline std::vector<pid_t> children_of(pid_t one)
+{
+    auto result = all_processes();
+    std::erase_if(result, [&](pid_t pid) { return parent(pid) != one; });
+    return result;
+}
+
 /// All processes that this program started, and those started by them, that
 /// run: also when their parent is gone.  test/main.cpp marks them.
 inline std::vector<pid_t> descendants()
@@ -82,6 +92,23 @@ inline std::vector<pid_t> descendants()
         if (pid != ::getpid() && (parent(pid) == ::getpid() || marked(pid)))
             result.push_back(pid);
     return result;
+}
+
+/// Kills one of a program's processes every 20 ms while it runs, `most` times
+/// at most: under a sanitizer a process needs longer than that to start.
+/// Returns how often it did.
+inline unsigned kill_children_of(pid_t program, unsigned most,
+                                 std::mt19937& dice)
+{
+    unsigned kills = 0;
+    while (kills < most && alive(program))
+    {
+        const auto all = children_of(program);
+        if (!all.empty() && ::kill(all[dice() % all.size()], SIGKILL) == 0)
+            ++kills;
+        ::poll(nullptr, 0, 20);
+    }
+    return kills;
 }
 
 inline void kill_descendants()

@@ -80,8 +80,11 @@ struct initiation
                     F function, std::tuple<A...> arguments) const
     {
         using kept = std::decay_t<Handler>;
+        // The call may be over as soon as it has entered, and the coroutine
+        // that holds this object with it.
+        const auto calls = work;
         const auto one = std::make_shared<call_of<R, F, A...>>(
-            work, std::move(how), std::move(function), std::move(arguments));
+            calls, std::move(how), std::move(function), std::move(arguments));
         if (auto slot = asio::get_associated_cancellation_slot(handler);
             slot.is_connected())
             slot.assign([one](asio::cancellation_type type) {
@@ -93,8 +96,8 @@ struct initiation
             std::forward<Handler>(handler), home);
         const auto where = who->executor();
         one->waits(*who, loop::of(where));
-        work->enter(one);
-        lookout<std::decay_t<decltype(where)>>::start(where, work);
+        calls->enter(one);
+        lookout<std::decay_t<decltype(where)>>::start(where, calls);
     }
 
     executor_type home;

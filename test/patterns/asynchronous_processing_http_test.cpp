@@ -459,10 +459,7 @@ BOOST_AUTO_TEST_CASE(killed_workers_cost_no_request)
     std::thread killer([&, dice = std::mt19937(3)]() mutable {
         while (!over) // ends below
         {
-            std::vector<pid_t> workers;
-            for (const pid_t one : all_processes())
-                if (parent(one) == s.pid())
-                    workers.push_back(one);
+            const auto workers = children_of(s.pid());
             if (!workers.empty() && left > 0)
             {
                 --left;

@@ -62,10 +62,7 @@ public:
                       const std::stop_token& stop) mutable {
             while (!stop.stop_requested()) // ends with this object
             {
-                std::vector<pid_t> workers;
-                for (const pid_t one : descendants())
-                    if (parent(one) == ::getpid())
-                        workers.push_back(one);
+                const auto workers = children_of(::getpid());
                 if (!workers.empty() &&
                     ::kill(workers[dice() % workers.size()], SIGKILL) == 0)
                     ++kills_;

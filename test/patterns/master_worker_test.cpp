@@ -79,20 +79,10 @@ BOOST_AUTO_TEST_CASE(workers_killed_from_outside_change_nothing)
 {
     running it({{program("master_worker"), "--queens", "15", "--stats"}});
     std::mt19937 dice(std::random_device{}());
-    int kills = 0;
-    for (int round = 0; round < 200 && alive(it.pid()); ++round)
-    {
-        std::vector<pid_t> workers;
-        for (const pid_t one : descendants())
-            if (parent(one) == it.pid())
-                workers.push_back(one);
-        if (!workers.empty())
-            kills += ::kill(workers[dice() % workers.size()], SIGKILL) == 0;
-        ::poll(nullptr, 0, 20);
-    }
+    const auto kills = kill_children_of(it.pid(), 100, dice);
     const auto o = it.wait();
     BOOST_TEST(o.out == "2279184\n");
-    BOOST_TEST(kills > 3);
+    BOOST_TEST(kills > 3u);
     BOOST_TEST_MESSAGE(kills << " kills");
 }
 

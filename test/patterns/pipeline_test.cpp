@@ -543,18 +543,7 @@ BOOST_AUTO_TEST_CASE(the_program_stands_a_killer_of_its_processes)
     test::running program({{test::program("pipeline"), in, "--level", "9",
                             "--output", out, "--workers", "2"}});
     std::mt19937 dice(5);
-    unsigned kills = 0;
-    while (test::alive(program.pid()) && kills < 5'000) // 100 s at most
-    {
-        ::poll(nullptr, 0, 20);
-        std::vector<pid_t> stages;
-        for (const pid_t one : test::all_processes())
-            if (test::parent(one) == program.pid())
-                stages.push_back(one);
-        if (!stages.empty() &&
-            ::kill(stages[dice() % stages.size()], SIGKILL) == 0)
-            ++kills;
-    }
+    const auto kills = test::kill_children_of(program.pid(), 200, dice);
     const auto run = program.wait();
     BOOST_TEST(run.err == "");
     BOOST_TEST(run.code == 0);

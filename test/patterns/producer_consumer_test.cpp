@@ -102,23 +102,12 @@ BOOST_AUTO_TEST_CASE(workers_killed_from_outside_change_no_count)
     const auto seed = std::random_device{}();
     std::cout << "seed " << seed << '\n';
     std::mt19937 dice(seed);
-    int kills = 0;
+    unsigned kills = 0;
     for (int round = 0; round < 3; ++round)
     {
         running one({{program("producer_consumer"), "include", headers, headers,
                       headers, headers}});
-        for (int i = 0; i < 30; ++i)
-        {
-            ::poll(nullptr, 0, 10);
-            std::vector<pid_t> workers;
-            for (const pid_t pid : all_processes())
-                if (parent(pid) == one.pid())
-                    workers.push_back(pid);
-            if (workers.empty())
-                continue;
-            ::kill(workers[dice() % workers.size()], SIGKILL);
-            ++kills;
-        }
+        kills += kill_children_of(one.pid(), 30, dice);
         const auto end = one.wait();
         BOOST_TEST(end.err == "");
         BOOST_TEST(end.code == 0);
@@ -127,7 +116,7 @@ BOOST_AUTO_TEST_CASE(workers_killed_from_outside_change_no_count)
             four += expected;
         BOOST_TEST((sorted(end.out) == sorted(four)));
     }
-    BOOST_TEST(kills > 0);
+    BOOST_TEST(kills > 0u);
 }
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_read_is_named_and_the_rest_is_done)
