@@ -84,6 +84,22 @@ public:
         return {over() ? outcome::closed : outcome::timed_out, {}};
     }
 
+    /// Whether there is a bundle that nobody holds.  From any thread.
+    bool anything() const
+    {
+        return any([](common::slot_control c) { return c.is == state::ready; });
+    }
+
+    /// Whether nothing will come any more; what this consumer holds aside.
+    /// From any thread.
+    bool over() const
+    {
+        return shared().stream.closed() && !any([this](common::slot_control c) {
+                   return c.is == state::ready ||
+                          (c.is == state::leased && c.owner != place_.number());
+               });
+    }
+
     void hand_out(holding& of, unsigned index)
     {
         ++of.in_hand;
@@ -312,20 +328,18 @@ private:
             std::clamp<std::uint64_t>(how.capacity / 4, 1, most_items));
     }
 
-    // Whether nothing will come any more; what this consumer holds aside.
-    bool over()
+    using state = common::slot_control::state;
+
+    template <class Wanted>
+    bool any(Wanted wanted) const
     {
         const auto& stream = shared().stream;
-        if (!stream.closed())
-            return false;
-        bool more = false;
-        for (unsigned i = 0; i < stream.size(); ++i)
+        bool found = false;
+        for (unsigned i = 0; i < stream.used() && !found; ++i)
             stream.for_each(i, [&](std::uint64_t, common::slot_control c) {
-                using state = common::slot_control::state;
-                more = more || c.is == state::ready ||
-                       (c.is == state::leased && c.owner != place_.number());
+                found = found || wanted(c);
             });
-        return !more;
+        return found;
     }
 
     static constexpr std::chrono::microseconds quick{10}, slow{100};
@@ -499,6 +513,16 @@ public:
         return how == outcome::done ? leased<T>(at, item) : leased<T>();
     }
 
+    /// Done, empty or closed; never waits.
+    outcome try_lease(leased<T>& item)
+    {
+        const auto at = seat();
+        const auto [how, found] = at->next_until(common::time_point::min());
+        if (how == outcome::done)
+            item = leased<T>(at, found);
+        return how == outcome::timed_out ? outcome::empty : how;
+    }
+
     /// Acknowledges an item when it goes to the next; a loop that is left, also
     /// by an exception, gives its item back.
     class iterator
@@ -535,6 +559,8 @@ public:
 private:
     template <class>
     friend class queue;
+    template <class>
+    friend class async_consumer;
     friend struct detail::end_codec<consumer>;
     static constexpr auto here = detail::side::consumer;
     struct held

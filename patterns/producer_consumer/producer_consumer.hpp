@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "async_consumer.hpp"
 #include "consumer.hpp"
 #include "producer.hpp"
 #include "supervisor.hpp"
