@@ -68,11 +68,15 @@ inline std::vector<pid_t> all_processes()
     return result;
 }
 
-/// Those that a process started itself, and that run.
-inline std::vector<pid_t> children_of(pid_t one)
+/// The workers that a process started itself, and that run.  Each leads a
+/// process group; the process by which the leak sanitizer looks at one that
+/// ends does not, and must live.
+inline std::vector<pid_t> workers_of(pid_t one)
 {
     auto result = all_processes();
-    std::erase_if(result, [&](pid_t pid) { return parent(pid) != one; });
+    std::erase_if(result, [&](pid_t pid) {
+        return parent(pid) != one || ::getpgid(pid) != pid;
+    });
     return result;
 }
 
@@ -97,13 +101,13 @@ inline std::vector<pid_t> descendants()
 /// Kills one of a program's processes every 20 ms while it runs, `most` times
 /// at most: under a sanitizer a process needs longer than that to start.
 /// Returns how often it did.
-inline unsigned kill_children_of(pid_t program, unsigned most,
-                                 std::mt19937& dice)
+inline unsigned kill_workers_of(pid_t program, unsigned most,
+                                std::mt19937& dice)
 {
     unsigned kills = 0;
     while (kills < most && alive(program))
     {
-        const auto all = children_of(program);
+        const auto all = workers_of(program);
         if (!all.empty() && ::kill(all[dice() % all.size()], SIGKILL) == 0)
             ++kills;
         ::poll(nullptr, 0, 20);

@@ -459,7 +459,7 @@ BOOST_AUTO_TEST_CASE(killed_workers_cost_no_request)
     std::thread killer([&, dice = std::mt19937(3)]() mutable {
         while (!over) // ends below
         {
-            const auto workers = children_of(s.pid());
+            const auto workers = workers_of(s.pid());
             if (!workers.empty() && left > 0)
             {
                 --left;

@@ -62,7 +62,7 @@ public:
                       const std::stop_token& stop) mutable {
             while (!stop.stop_requested()) // ends with this object
             {
-                const auto workers = children_of(::getpid());
+                const auto workers = workers_of(::getpid());
                 if (!workers.empty() &&
                     ::kill(workers[dice() % workers.size()], SIGKILL) == 0)
                     ++kills_;

@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(workers_killed_from_outside_change_nothing)
 {
     running it({{program("master_worker"), "--queens", "15", "--stats"}});
     std::mt19937 dice(std::random_device{}());
-    const auto kills = kill_children_of(it.pid(), 100, dice);
+    const auto kills = kill_workers_of(it.pid(), 100, dice);
     const auto o = it.wait();
     BOOST_TEST(o.out == "2279184\n");
     BOOST_TEST(kills > 3u);

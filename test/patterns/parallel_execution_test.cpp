@@ -683,7 +683,7 @@ BOOST_AUTO_TEST_CASE(kills_from_outside_change_no_result)
         for (int pause = 5; !done.stop_requested();
              pause = std::min(500, pause + pause / 4))
         {
-            for (const pid_t one : test::children_of(::getpid()))
+            for (const pid_t one : test::workers_of(::getpid()))
                 kills += ::kill(one, SIGKILL) == 0;
             ::poll(nullptr, 0, pause);
         }

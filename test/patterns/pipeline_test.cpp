@@ -543,7 +543,7 @@ BOOST_AUTO_TEST_CASE(the_program_stands_a_killer_of_its_processes)
     test::running program({{test::program("pipeline"), in, "--level", "9",
                             "--output", out, "--workers", "2"}});
     std::mt19937 dice(5);
-    const auto kills = test::kill_children_of(program.pid(), 200, dice);
+    const auto kills = test::kill_workers_of(program.pid(), 200, dice);
     const auto run = program.wait();
     BOOST_TEST(run.err == "");
     BOOST_TEST(run.code == 0);

@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(workers_killed_from_outside_change_no_count)
     {
         running one({{program("producer_consumer"), "include", headers, headers,
                       headers, headers}});
-        kills += kill_children_of(one.pid(), 30, dice);
+        kills += kill_workers_of(one.pid(), 30, dice);
         const auto end = one.wait();
         BOOST_TEST(end.err == "");
         BOOST_TEST(end.code == 0);

@@ -506,7 +506,7 @@ BOOST_AUTO_TEST_CASE(kills_from_outside_cost_no_money)
     // Bounded: a worker under a sanitizer needs longer to start than it lives.
     while (alive(bank.pid()) && kills < 200)
     {
-        for (const pid_t one : children_of(bank.pid()))
+        for (const pid_t one : workers_of(bank.pid()))
             if (::kill(one, SIGKILL) == 0)
             {
                 ++kills;

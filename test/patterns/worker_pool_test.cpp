@@ -186,7 +186,7 @@ BOOST_AUTO_TEST_CASE(a_killer_from_outside_does_not_change_the_answer)
     for (int round = 0; round < 20 && kills < 10; ++round)
     {
         running one(call(place, {"--workers", "2", "tree"}));
-        kills += kill_children_of(one.pid(), 10, dice);
+        kills += kill_workers_of(one.pid(), 10, dice);
         const auto end = one.wait();
         BOOST_TEST(end.code == 0);
         BOOST_TEST(end.err == "");
@@ -304,7 +304,7 @@ BOOST_AUTO_TEST_CASE(ctrl_c_ends_the_program_with_status_130)
     dialogue with(place);
     with.say("tree/zero");
     BOOST_TEST(with.answer().size() > 66u); // it runs, and has workers
-    const auto workers = children_of(with.program().pid());
+    const auto workers = workers_of(with.program().pid());
     BOOST_TEST(!workers.empty());
     with.program().kill(SIGINT);
     const auto end = with.program().wait();
@@ -329,8 +329,8 @@ BOOST_AUTO_TEST_CASE(a_program_that_is_killed_under_load_leaves_nothing)
         what.environment.push_back("TMPDIR=" + scratch.path().string());
         running one(what);
         BOOST_REQUIRE(
-            eventually([&] { return children_of(one.pid()).size() == 3; }));
-        const auto workers = children_of(one.pid());
+            eventually([&] { return workers_of(one.pid()).size() == 3; }));
+        const auto workers = workers_of(one.pid());
         ::poll(nullptr, 0, delay);
         one.kill(SIGKILL);
         BOOST_TEST(one.wait().signal == SIGKILL);
