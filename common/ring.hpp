@@ -6,12 +6,10 @@
 #include "common/error.hpp"
 #include "common/fault.hpp"
 
-#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -104,12 +102,7 @@ public:
     std::size_t capacity() const { return bytes_.size(); }
 
     /// The largest record.
-    std::size_t largest() const
-    {
-        return std::min<std::size_t>(bytes_.size() - grain,
-                                     std::numeric_limits<std::uint32_t>::max() -
-                                         grain);
-    }
+    std::size_t largest() const { return bytes_.size() - grain; }
 
     slot& at(std::uint64_t number) const
     {

@@ -14,19 +14,8 @@
 #include <span>
 #include <string>
 #include <type_traits>
-#include <vector>
 
-namespace producer_consumer {
-
-/// Bytes as an item, for large ones: they are read where they lie, in the
-/// memory of the queue, as long as the lease is held.  So such items are
-/// leased, not popped.  They begin at a multiple of 8.
-struct bytes
-{
-    std::span<const std::byte> data;
-};
-
-namespace detail {
+namespace producer_consumer::detail {
 
 /// Items that travel together: one record of the stream.
 ///
@@ -79,8 +68,6 @@ struct layout
     static constexpr std::size_t grain = std::max<std::size_t>(8, alignof(T));
     // As an array of T.
     static constexpr bool array = fixed && sizeof(T) % grain == 0;
-    // What `read` returns is good only as long as the item is there.
-    static constexpr bool in_place = false;
 
     static constexpr std::size_t round_up(std::size_t n)
     {
@@ -133,24 +120,6 @@ struct layout
     }
 };
 
-template <>
-struct layout<bytes> : layout<std::vector<std::byte>>
-{
-    static constexpr bool in_place = true;
-
-    static std::size_t size(const bytes& item)
-    {
-        return 8 + round_up(item.data.size());
-    }
-    static void write(std::span<std::byte> to, const bytes& item)
-    {
-        common::writer out{to};
-        common::encode(out, std::uint64_t{item.data.size()});
-        out.bytes(item.data.data(), item.data.size());
-    }
-    static bytes read(std::span<const std::byte> item) { return {item}; }
-};
-
 /// The head of a record's bytes.  Throws malformed when there is none.
 inline bundle_head& head_of(std::span<std::byte> record)
 {
@@ -160,6 +129,4 @@ inline bundle_head& head_of(std::span<std::byte> record)
     return *std::launder(reinterpret_cast<bundle_head*>(record.data()));
 }
 
-} // namespace detail
-
-} // namespace producer_consumer
+} // namespace producer_consumer::detail

@@ -487,8 +487,7 @@ public:
 
     /// At least one item, and up to `most` if they are there already; none when
     /// the queue is closed and empty.
-    std::vector<T>
-    pop_all(std::size_t most) requires(!detail::layout<T>::in_place)
+    std::vector<T> pop_all(std::size_t most)
     {
         std::vector<T> result;
         result.reserve(std::min<std::size_t>(most, 128));
@@ -594,9 +593,6 @@ private:
 
     outcome take(common::time_point deadline, std::optional<T>& into)
     {
-        static_assert(!detail::layout<T>::in_place,
-                      "the bytes of an item that was popped are not there any "
-                      "more: lease it");
         const auto at = seat();
         const auto [how, item] = at->next_until(deadline);
         if (how != outcome::done)

@@ -17,15 +17,13 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 namespace producer_consumer {
 
 struct queue_options
 {
-    std::size_t capacity = 1024;  // items of each producer, not finished; 16
-                                  // to 32 bytes of memory for each
+    std::size_t capacity = 1024;  // items of each producer, not finished
     std::size_t bytes = 1u << 20; // the same in bytes: its part of the memory
     overflow when_full = overflow::block;
     unsigned attempts = 3; // of an item: in hand so often, then dead
@@ -39,11 +37,6 @@ template <class T>
 struct dead_letter
 {
     T item;
-};
-template <>
-struct dead_letter<bytes>
-{
-    std::vector<std::byte> item;
 };
 
 struct end_statistics
@@ -151,11 +144,7 @@ public:
             for (unsigned i = 0; i < one.parts; ++i)
             {
                 const auto item = detail::layout<T>::next(rest);
-                if ((dead >> i & 1) == 0)
-                    continue;
-                if constexpr (std::is_same_v<T, bytes>)
-                    result.push_back({{item.begin(), item.end()}});
-                else
+                if ((dead >> i & 1) != 0)
                     result.push_back({detail::layout<T>::read(item)});
             }
         }
