@@ -23,6 +23,7 @@
 
 namespace {
 
+using namespace std::chrono_literals;
 using common::process;
 using producer_consumer::consumer;
 using producer_consumer::large;
@@ -321,6 +322,81 @@ BOOST_AUTO_TEST_CASE(a_producer_that_is_killed_while_it_fills_leaves_nothing)
     }
     open.push(counting(20 * mega, 9));
     BOOST_TEST(counts(*in.pop(), 20 * mega, 9));
+}
+
+BOOST_AUTO_TEST_CASE(kills_on_both_sides_cost_no_large_item_and_no_memory)
+{
+    constexpr std::uint64_t items = 200;
+    auto options = bound(16 * mega);
+    options.attempts = 1000; // here nobody is to blame
+    queue<numbers> q(options);
+    std::optional open(q.producer());
+    auto in = q.consumer();
+    const counter next;
+    const common::shared_array<std::atomic<std::uint64_t>> done(items);
+    const counter torn;
+    const auto produce = [](producer<numbers> out, counter n) {
+        for (auto i = n->load(); i < items; i = ++*n)
+            out.push(counting((i % 40 + 1) * 100 * kilo, i));
+    };
+    const auto consume = [](consumer<numbers> from,
+                            common::shared_array<std::atomic<std::uint64_t>> d,
+                            counter t) {
+        while (auto one = from.lease())
+        {
+            const auto i = one->size() == 0 ? items : (*one)[0];
+            *t += i >= items || !counts(*one, (i % 40 + 1) * 100 * kilo, i);
+            one.acknowledge();
+            if (i < items)
+                ++d[i];
+        }
+    };
+    ::setenv("COMMON_FAULT",
+             "producer.written=0.03,ring.published=0.03,"
+             "consumer.handed=0.03,consumer.finishing=0.03,"
+             "consumer.finished=0.03,lanes.acknowledging=0.03",
+             1);
+    unsigned deaths = 0;
+    std::uint64_t most = 0;
+    process writer(produce, *open, next);
+    std::vector<process> readers;
+    for (int i = 0; i < 2; ++i)
+        readers.emplace_back(consume, in, done, torn);
+    for (bool writing = true; writing;) // ends: each death is made good
+    {
+        if (const auto end = writer.join_for(1ms))
+        {
+            writing = !end->success();
+            deaths += writing;
+            if (writing)
+                writer = process(produce, *open, next);
+        }
+        for (auto& one : readers)
+            if (const auto end = one.join_for(0ms))
+            {
+                BOOST_REQUIRE(end->signal == SIGKILL);
+                ++deaths;
+                one = process(consume, in, done, torn);
+            }
+        most = std::max(most, test::shared_memory());
+    }
+    ::unsetenv("COMMON_FAULT");
+    open.reset();
+    readers.emplace_back(consume, in, done, torn); // not to be killed
+    for (auto& one : readers)
+        one.join();
+    BOOST_TEST(q.size() == 0u);
+    BOOST_TEST(*torn == 0u);
+    BOOST_TEST(deaths > 5u);
+    // The next producer may come before the death of the last is known.
+    BOOST_TEST(most < options.producers * 16 * mega + mega);
+    std::uint64_t counted = 0; // who dies right behind it has not counted
+    for (const auto& one : done)
+        counted += one != 0;
+    BOOST_TEST(counted + deaths + 2 >= items);
+    // Nobody writes any more, and all is finished.
+    in.leave();
+    BOOST_TEST(eventually([] { return test::shared_memory() < mega; }));
 }
 
 // --- bounds ------------------------------------------------------------------
