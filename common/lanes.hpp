@@ -57,10 +57,13 @@ public:
                 "a stream needs 1 to 4095 lanes of 4096 bytes to 64 GiB and a "
                 "power of two of records, 1 to 4095 readers and 1 to 4095 "
                 "attempts");
-        memory_ = segment("stream", plan(wanted).size, plan(wanted).rings);
+        const auto places = plan(wanted);
+        memory_ = segment("stream", places.size, places.slots);
         head* h = new (memory_.data()) head{};
-        h->places = plan(wanted);
+        h->places = places;
         attach();
+        for (unsigned i = 0; i < size(); ++i)
+            back_slots(i, 1); // who closes a lane, or looks at it, needs it
     }
 
     unsigned size() const { return places_.lanes; }
@@ -221,8 +224,10 @@ public:
     }
 
     /// From now on the lane is one that readers look at: for its writer.
+    /// Throws std::system_error when there is no memory for its slots.
     void use(unsigned index) const
     {
+        back_slots(index, places_.records);
         auto used = head_->used.load();
         while (used <= index &&
                !head_->used.compare_exchange_weak(used, index + 1))
@@ -343,6 +348,13 @@ private:
         s.rings = round_up(s.slots + s.lanes * s.records * sizeof(slot));
         s.size = s.rings + s.lanes * s.bytes;
         return s;
+    }
+
+    void back_slots(unsigned index, std::size_t count) const
+    {
+        memory_.memory().reserve(places_.slots +
+                                     index * places_.records * sizeof(slot),
+                                 count * sizeof(slot));
     }
 
     void attach()

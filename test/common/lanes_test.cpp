@@ -234,6 +234,23 @@ BOOST_AUTO_TEST_CASE(records_grow_into_no_other_record)
     BOOST_TEST(sent.size() > 5000u);
 }
 
+BOOST_AUTO_TEST_CASE(a_lane_that_nobody_writes_costs_next_to_nothing)
+{
+    constexpr std::size_t mega = 1u << 20;
+    const auto begin = test::shared_memory();
+    const lanes stream({100, 64 * mega, mega, 8, 3}); // 16 MiB of slots each
+    lane_reader out(stream, 1);
+    BOOST_TEST(!out.take());
+    {
+        lane_writer in(stream, 1);
+        BOOST_REQUIRE(write(in, "a"));
+    }
+    BOOST_TEST(next(out) == "a");
+    stream.close();
+    BOOST_TEST(stream.finished());
+    BOOST_TEST(test::shared_memory() < begin + 18 * mega);
+}
+
 BOOST_AUTO_TEST_CASE(a_lane_has_the_memory_that_its_records_need)
 {
     constexpr std::size_t mega = 1u << 20;
