@@ -51,6 +51,7 @@ struct writer
 struct reader
 {
     std::span<const std::byte> rest;
+    bool stays = false; // as long as what is read: it may refer to the bytes
 
     void bytes(void* to, std::size_t size)
     {

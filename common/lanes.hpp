@@ -28,7 +28,9 @@ namespace common {
 /// First in, first out for each writer.  A record belongs to the stream until
 /// a reader acknowledges it; that of a reader that died is ready again.
 /// Memory is bounded by the lanes; a lane gives memory back in order, so a
-/// record that nobody acknowledges holds what was written behind it.
+/// record that nobody acknowledges holds what was written behind it.  A lane
+/// takes memory from the system as its records need it, and keeps it for those
+/// that follow.
 class lanes
 {
     struct head;
@@ -55,10 +57,13 @@ public:
                 "a stream needs 1 to 4095 lanes of 4096 bytes to 64 GiB and a "
                 "power of two of records, 1 to 4095 readers and 1 to 4095 "
                 "attempts");
-        memory_ = segment("stream", plan(wanted).size, plan(wanted).rings);
+        const auto places = plan(wanted);
+        memory_ = segment("stream", places.size, places.slots);
         head* h = new (memory_.data()) head{};
-        h->places = plan(wanted);
+        h->places = places;
         attach();
+        for (unsigned i = 0; i < size(); ++i)
+            back_slots(i, 1); // who closes a lane, or looks at it, needs it
     }
 
     unsigned size() const { return places_.lanes; }
@@ -97,6 +102,9 @@ public:
         alignas(128) std::atomic<std::uint64_t> hint;
         // Whoever makes a record ready again counts up.
         std::atomic<std::uint32_t> returned;
+        // So many of its bytes have memory behind them: its writer; while it
+        // has none, the supervisor.
+        std::atomic<std::uint64_t> backed;
     };
 
     lane_head& lane(unsigned index) const { return heads_[index]; }
@@ -215,18 +223,32 @@ public:
         return std::min(head_->used.load(std::memory_order_relaxed), size());
     }
 
-    /// Puts memory behind the bytes of a lane, for its writer: a lane that
-    /// nobody writes costs no memory, and its readers no look.  Throws
-    /// std::system_error.
-    void reserve(unsigned index) const
+    /// From now on the lane is one that readers look at: for its writer.
+    /// Throws std::system_error when there is no memory for its slots.
+    void use(unsigned index) const
     {
+        back_slots(index, places_.records);
         auto used = head_->used.load();
         while (used <= index &&
                !head_->used.compare_exchange_weak(used, index + 1))
         { // ends: it only grows
         }
-        memory_.memory().reserve(places_.rings + index * places_.bytes,
-                                 places_.bytes);
+    }
+
+    /// Puts memory behind the first `size` bytes of a lane, for its writer, in
+    /// large pieces; returns behind how many.  Throws std::system_error.
+    std::size_t back(unsigned index, std::size_t size) const
+    {
+        auto& backed = lane(index).backed;
+        const std::size_t before = backed.load();
+        const auto after =
+            std::min((size + piece - 1) / piece * piece, places_.bytes);
+        if (after <= before)
+            return before;
+        memory_.memory().reserve(places_.rings + index * places_.bytes + before,
+                                 after - before);
+        backed.store(after);
+        return after;
     }
 
     // --- for the supervisor -----------------------------------------------
@@ -267,6 +289,18 @@ public:
         return true;
     }
 
+    /// Gives the memory of a lane back to the system, where all its records
+    /// are done.  While it has no writer.
+    void release(unsigned index) const
+    {
+        auto& backed = lane(index).backed;
+        if (backed.load() <= piece || !settled(index))
+            return;
+        backed.store(0); // first: a writer must never rely on what has gone
+        memory_.memory().discard(places_.rings + index * places_.bytes,
+                                 places_.bytes);
+    }
+
     /// Takes the dead records out: `bury(bytes, control)` for each.
     template <class Bury>
     void take_dead(Bury bury) const
@@ -286,6 +320,8 @@ public:
 
 private:
     friend struct codec<lanes>;
+
+    static constexpr std::size_t piece = 1u << 20;
 
     static bool possible(const options& wanted)
     {
@@ -312,6 +348,13 @@ private:
         s.rings = round_up(s.slots + s.lanes * s.records * sizeof(slot));
         s.size = s.rings + s.lanes * s.bytes;
         return s;
+    }
+
+    void back_slots(unsigned index, std::size_t count) const
+    {
+        memory_.memory().reserve(places_.slots +
+                                     index * places_.records * sizeof(slot),
+                                 count * sizeof(slot));
     }
 
     void attach()
@@ -358,22 +401,26 @@ public:
     lane_writer(lanes stream, unsigned index)
         : stream_(std::move(stream))
         , index_(index)
+        , begin_(stream_.memory_of(index).begin())
     {
-        stream_.reserve(index);
+        stream_.use(index);
+        backed_ = stream_.back(index, 1);
         writer_ =
             ring_writer(stream_.memory_of(index), stream_.lane(index).freed);
     }
 
-    /// As ring_writer::claim.
+    /// As ring_writer::claim.  Throws std::system_error when the record needs
+    /// memory that the system does not have.
     std::optional<std::span<std::byte>> claim(std::size_t size)
     {
         auto room = writer_.claim(size);
-        if (!room)
+        if (!room || end_of(*room) > backed_)
         {
             stream_.advance(index_); // readers do it now and then only
+            writer_.look(); // it may begin again, where memory is already
             room = writer_.claim(size);
         }
-        return room;
+        return backed(room);
     }
 
     /// The same, waiting for room until `deadline`, until the stream is
@@ -390,7 +437,7 @@ public:
         stream_.lane(index_).room.wait_until(
             [&] { return (room = writer_.claim(size)).has_value(); }, deadline,
             [&] { return (room = claim(size)) || closed() || interrupted(); });
-        return room;
+        return backed(room);
     }
 
     /// Publishes what was claimed last.  False when the stream was closed
@@ -407,7 +454,7 @@ public:
     std::optional<std::span<std::byte>>
     grow(std::size_t size, unsigned most_parts, unsigned parts = 1)
     {
-        return writer_.grow(size, most_parts, parts);
+        return backed(writer_.grow(size, most_parts, parts));
     }
     bool commit_growth()
     {
@@ -423,8 +470,25 @@ public:
     const ring_writer& place() const { return writer_; }
 
 private:
+    using maybe_room = std::optional<std::span<std::byte>>;
+
+    std::size_t end_of(std::span<std::byte> room) const
+    {
+        return static_cast<std::size_t>(room.data() - begin_) + room.size();
+    }
+
+    // The same room, with memory behind it: to touch it cannot end in SIGBUS.
+    maybe_room backed(maybe_room room)
+    {
+        if (room && end_of(*room) > backed_)
+            backed_ = stream_.back(index_, end_of(*room));
+        return room;
+    }
+
     lanes stream_;
     unsigned index_;
+    const std::byte* begin_;
+    std::size_t backed_ = 0; // bytes of the lane that have memory
     ring_writer writer_;
 };
 

@@ -6,6 +6,7 @@
 #include "common/error.hpp"
 #include "common/fault.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -98,11 +99,16 @@ public:
     {
     }
 
+    const std::byte* begin() const { return bytes_.data(); }
     std::size_t slots() const { return slots_.size(); }
     std::size_t capacity() const { return bytes_.size(); }
 
-    /// The largest record.
-    std::size_t largest() const { return bytes_.size() - grain; }
+    /// The largest record; its slot has 32 bits for the size.
+    std::size_t largest() const
+    {
+        constexpr std::size_t most = 0xffffffffu / grain * grain;
+        return std::min(bytes_.size() - grain, most);
+    }
 
     slot& at(std::uint64_t number) const
     {
@@ -227,6 +233,17 @@ public:
     /// Whether somebody has closed the ring: nothing can be committed.
     bool closed() const { return ring_.ends_at(next_); }
 
+    /// Looks how far the readers are, which `claim` does when it must: a ring
+    /// that is seen to be empty begins again at its first byte.
+    void look()
+    {
+        seen_freed_ = freed_->load(std::memory_order_acquire);
+        // An empty ring begins again at place 0, see `fits`.
+        tail_ = seen_freed_ == next_
+                    ? 0
+                    : std::size_t{ring_.at(seen_freed_).place} * ring::grain;
+    }
+
     /// Room for a record of `size` bytes, to be filled in place; nothing while
     /// the ring is too full, or closed.  Claiming again forgets the first
     /// claim.  Throws std::length_error for a record that never fits.
@@ -290,8 +307,11 @@ public:
         if (now.is != slot_control::state::ready || now.attempt != 0 ||
             now.parts + parts > most_parts || now.lap != ring_.lap(next_ - 1))
             return std::nullopt;
+        if (size > ring_.largest() - size_)
+            return std::nullopt;
         const auto from = std::size_t{one.place} * ring::grain + size_;
-        const auto room = from < tail_ ? tail_ - ring::grain : ring_.capacity();
+        const bool around = std::size_t{one.place} * ring::grain < tail_;
+        const auto room = around ? tail_ - ring::grain : ring_.capacity();
         if (round_up(from + size) > room)
             return std::nullopt;
         one.size.store(static_cast<std::uint32_t>(size_ + size),
@@ -325,36 +345,32 @@ private:
     {
         const slot& one = ring_.at(number);
         return std::size_t{one.place} * ring::grain +
-               round_up(one.size.load(std::memory_order_relaxed));
+               taken(one.size.load(std::memory_order_relaxed));
     }
 
-    // Sets `claimed_`, the place for `size` bytes in one piece.  The bytes are
-    // never quite full: begin and end in one place mean that they are empty.
-    // One slot stays free, too, to close the ring there.
+    // Each record takes some, so that begin and end in one place mean that the
+    // bytes are full: whether they are empty, the numbers tell.
+    static std::size_t taken(std::size_t size)
+    {
+        return std::max(round_up(size), ring::grain);
+    }
+
+    // Sets `claimed_`, the place for `size` bytes in one piece.  One slot stays
+    // free, to close the ring there.
     bool fits(std::size_t size)
     {
         if (next_ - seen_freed_ == ring_.slots() - 1)
             return false;
-        const auto need = round_up(size);
+        const auto need = taken(size);
         if (next_ == seen_freed_)
             claimed_ = 0;
-        else if (end_ < tail_)
-            claimed_ = end_ + need < tail_ ? end_ : none;
+        else if (end_ <= tail_)
+            claimed_ = end_ + need <= tail_ ? end_ : none;
         else if (end_ + need <= ring_.capacity())
             claimed_ = end_;
         else
-            claimed_ = need < tail_ ? 0 : none;
+            claimed_ = need <= tail_ ? 0 : none;
         return claimed_ != none;
-    }
-
-    // How far the readers are.
-    void look()
-    {
-        seen_freed_ = freed_->load(std::memory_order_acquire);
-        // An empty ring begins again at place 0, see `fits`.
-        tail_ = seen_freed_ == next_
-                    ? 0
-                    : std::size_t{ring_.at(seen_freed_).place} * ring::grain;
     }
 
     static constexpr std::size_t none = ~std::size_t{0};

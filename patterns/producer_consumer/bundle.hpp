@@ -26,9 +26,9 @@ namespace producer_consumer::detail {
 /// In these words a number of 16 bits stands above a set of items, a bit each.
 struct bundle_head
 {
-    // Items finished, above them the attempt that may say so: the producer, 0;
-    // then whoever holds the bundle.  A late acknowledgement of an item has an
-    // old attempt in it.
+    // Items finished, above them the sign of the attempt that may say so: the
+    // producer, for the first one; then whoever holds the bundle.  A late
+    // acknowledgement of an item has another sign in it.
     std::atomic<std::uint64_t> finished;
     std::atomic<std::uint64_t> handed; // to a user, not finished: its holder
     // Items in hand when a holder failed, above them how often in a row: the
@@ -42,6 +42,10 @@ static_assert(sizeof(bundle_head) == 48);
 
 inline constexpr unsigned most_items = 48;
 
+// Items from this size on have a bundle of their own: to be written a second
+// time, because a consumer has just taken the bundle, would cost too much.
+inline constexpr std::size_t travels_alone = 64u << 10; // bytes
+
 constexpr std::uint64_t set_of(std::uint64_t word)
 {
     return word & ((std::uint64_t{1} << most_items) - 1);
@@ -53,6 +57,12 @@ constexpr unsigned number_of(std::uint64_t word)
 constexpr std::uint64_t word_of(unsigned number, std::uint64_t set)
 {
     return std::uint64_t{number} << most_items | set;
+}
+/// What tells this attempt at a bundle from others at the same place: before,
+/// and behind, when other bundles are there.
+constexpr unsigned sign_of(std::uint64_t first, unsigned attempt)
+{
+    return static_cast<unsigned>(first * 4099 + attempt + 1) & 0xffff;
 }
 constexpr std::uint64_t all_of(unsigned items)
 {
@@ -108,9 +118,10 @@ struct layout
         return item;
     }
 
-    static T read(std::span<const std::byte> item)
+    /// `stays`: the bytes, as long as the result.
+    static T read(std::span<const std::byte> item, bool stays = false)
     {
-        common::reader from{item};
+        common::reader from{item, stays};
         T result = common::decode<T>(from);
         if (!from.rest.empty())
             throw common::malformed("an item is followed by " +

@@ -21,6 +21,7 @@ struct holding
     std::span<const std::byte> rest; // of items that nobody has looked at
     unsigned next = 0;               // the first of them
     std::uint64_t open = 0;          // not finished
+    unsigned sign = 0;               // of this attempt
     std::uint64_t blamed = 0;        // in hand at `deaths` ends of their holder
     unsigned deaths = 0;
     unsigned in_hand = 0;   // leases of the user
@@ -162,7 +163,7 @@ private:
     // The next item of `current_`.
     std::optional<found> next_here()
     {
-        while (current_->next < current_->lease.parts())
+        while (current_->open != 0 && current_->next < current_->lease.parts())
         {
             const auto bytes = layout<T>::next(current_->rest);
             const auto i = current_->next++;
@@ -226,6 +227,7 @@ private:
         mine.head = &head_of(lease.bytes);
         mine.rest = lease.bytes.subspan(sizeof(bundle_head));
         mine.open = all_of(std::min(lease.parts(), most_items));
+        mine.sign = sign_of(mine.head->first, lease.attempt());
         if (lease.attempt() != 0)
             look_back(mine);
     }
@@ -238,8 +240,8 @@ private:
         auto word = head.finished.load();
         // From now on nobody else finishes anything.
         while (!head.finished.compare_exchange_weak(
-            word, word_of(mine.lease.attempt(), set_of(word)))) // its holder
-        {                                                       // was faster
+            word, word_of(mine.sign, set_of(word))))
+        { // its holder was faster
         }
         mine.open &= ~set_of(word);
         // Each end is counted once: who dies right here counts none.
@@ -275,12 +277,11 @@ private:
         }
         auto& finished = of.head->finished;
         auto word = finished.load(std::memory_order_relaxed);
-        const auto attempt = of.lease.attempt();
         if (!revocable())
             finished.store(word | items, std::memory_order_release);
         else
             do // again when a word of ours was not the last
-                if (number_of(word) != attempt)
+                if (number_of(word) != of.sign || !in_.holds(of.lease))
                     return false;
             while (!finished.compare_exchange_weak(word, word | items));
         of.open &= ~items;
@@ -436,7 +437,7 @@ private:
     {
         end_->hand_out(*of_, item_.index);
         if constexpr (!detail::layout<T>::fixed)
-            value_.emplace(detail::layout<T>::read(item_.bytes));
+            value_.emplace(detail::layout<T>::read(item_.bytes, true));
     }
 
     std::shared_ptr<end> end_;

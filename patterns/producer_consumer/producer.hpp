@@ -46,7 +46,8 @@ public:
         if (const auto first = add(item, size, false); first != outcome::full)
             return first;
         if (policy == overflow::drop_oldest)
-            drop(1);
+            if (const auto now = drop_and_add(item, size); now != outcome::full)
+                return now;
         if (deadline <= common::clock::now())
             return add(item, size, true);
         return wait_and_add(item, size, deadline);
@@ -81,6 +82,24 @@ public:
     bool unread() const { return shared().notes->unread.load() != 0; }
 
 private:
+    // Drops as many as the item needs, as long as that makes room: not where
+    // a consumer still has an older one.
+    outcome drop_and_add(const T& item, std::size_t size)
+    {
+        const auto& freed = shared().stream.lane(out_.index()).freed;
+        auto before = freed.load();
+        while (drop(1)) // ends: there are not more and more
+        {
+            const auto now = add(item, size, true);
+            if (now != outcome::full)
+                return now;
+            if (before == freed.load())
+                return now;
+            before = freed.load();
+        }
+        return outcome::full;
+    }
+
     outcome wait_and_add(const T& item, std::size_t size,
                          common::time_point deadline)
     {
@@ -132,7 +151,9 @@ private:
                 }
             COMMON_FAULT_POINT("producer.written");
         };
-        if (const auto more = out_.grow(size, bundle, items))
+        const auto more = size < travels_alone ? out_.grow(size, bundle, items)
+                                               : std::nullopt;
+        if (more)
         {
             write(*more);
             if (out_.commit_growth())
@@ -153,6 +174,8 @@ private:
             return std::nullopt;
         auto* const head = ::new (room->data()) bundle_head{};
         head->first = pushed_;
+        head->finished.store(word_of(sign_of(pushed_, 0), 0),
+                             std::memory_order_relaxed);
         return room->subspan(sizeof(bundle_head));
     }
 
@@ -190,10 +213,12 @@ private:
         return capacity - std::min(capacity, unfinished(stream, lane));
     }
 
-    // Drops the oldest items that nobody has taken.
-    void drop(unsigned most)
+    // Drops the oldest items that nobody has taken; returns whether it did.
+    bool drop(unsigned most)
     {
-        place_.here().extra.fetch_add(shared().stream.drop(out_.index(), most));
+        const auto dropped = shared().stream.drop(out_.index(), most);
+        place_.here().extra.fetch_add(dropped);
+        return dropped != 0;
     }
 
     membership place_;

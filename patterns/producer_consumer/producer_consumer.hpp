@@ -5,6 +5,7 @@
 
 #include "async_consumer.hpp"
 #include "consumer.hpp"
+#include "large.hpp"
 #include "producer.hpp"
 #include "supervisor.hpp"
 

@@ -92,6 +92,7 @@ public:
         const std::lock_guard hold(mutex_);
         seat_of(channel_, which, number).now.store(seat::vacant);
         look();
+        release();
     }
 
     /// An end for a process that is about to start: a seat, and the pipe that
@@ -280,6 +281,7 @@ private:
         if (!one.line && (!one.life || place.now.load() == seat::left))
             place.now.store(seat::vacant);
         look();
+        release();
     }
 
     bool anybody(side which)
@@ -309,6 +311,14 @@ private:
             for (unsigned i = 0; i < channel_.stream.size(); ++i)
                 channel_.stream.lane(i).room.notify_after_death();
         }
+    }
+
+    // Lanes that nobody writes, and whose items are finished, cost no memory.
+    void release()
+    {
+        for (unsigned i = 0; i < channel_.stream.used(); ++i)
+            if (channel_.producers[i].now.load() == seat::vacant)
+                channel_.stream.release(i);
     }
 
     void collect()

@@ -6,6 +6,7 @@
 #include "common/lanes.hpp"
 #include "common/process.hpp"
 #include "test/fixture.hpp"
+#include "test/memory.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -163,6 +164,118 @@ BOOST_AUTO_TEST_CASE(a_full_lane_takes_nothing_and_loses_nothing)
     BOOST_TEST(write(in, std::to_string(written++)));
     for (int i = 1; i < written; ++i)
         BOOST_REQUIRE(next(out) == std::to_string(i));
+}
+
+BOOST_AUTO_TEST_CASE(a_lane_may_be_full_to_its_last_byte)
+{
+    const auto stream = small();
+    lane_writer in(stream, 0);
+    lane_reader out(stream, 1);
+    for (char i = 'a'; i < 'e'; ++i)
+        BOOST_REQUIRE(write(in, std::string(1024, i)));
+    for (char i = 'e'; i <= 'z'; ++i)
+    {
+        BOOST_REQUIRE(!write(in, ""));
+        BOOST_REQUIRE(!in.grow(1, 2));
+        const auto old = static_cast<char>(i - 4);
+        BOOST_REQUIRE(next(out) == std::string(1024, old));
+        BOOST_REQUIRE(write(in, std::string(1024, i)));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(records_grow_into_no_other_record)
+{
+    const auto stream = small();
+    lane_writer in(stream, 0);
+    lane_reader out(stream, 1);
+    std::mt19937 dice(3);
+    std::vector<std::string> sent;
+    std::vector<lease> held; // acknowledged in any order
+    std::size_t got = 0;
+    const auto size = [&] {
+        return dice() % 4 * 16 * (dice() % 16) + dice() % 2;
+    };
+    for (int i = 0; i < 50'000; ++i)
+    {
+        const auto letter = static_cast<char>('a' + i % 26);
+        const std::string more(size(), letter);
+        switch (dice() % 4)
+        {
+        case 0:
+            if (write(in, more))
+                sent.push_back(more);
+            break;
+        case 1:
+            if (const auto room = in.grow(more.size(), 60))
+            {
+                std::memcpy(room->data(), more.data(), more.size());
+                BOOST_REQUIRE(in.commit_growth());
+                sent.back() += more;
+            }
+            break;
+        case 2:
+            if (const auto one = out.take())
+            {
+                BOOST_REQUIRE(got < sent.size());
+                ++got;
+                held.push_back(*one);
+            }
+            break;
+        default:
+            if (held.empty())
+                break;
+            std::swap(held[dice() % held.size()], held.back());
+            // Others that were held meanwhile: nobody has written there.
+            BOOST_REQUIRE(text(held.back()) == sent[held.back().number]);
+            BOOST_REQUIRE(out.acknowledge(held.back()));
+            held.pop_back();
+        }
+    }
+    BOOST_TEST(sent.size() > 5000u);
+}
+
+BOOST_AUTO_TEST_CASE(a_lane_that_nobody_writes_costs_next_to_nothing)
+{
+    constexpr std::size_t mega = 1u << 20;
+    const auto begin = test::shared_memory();
+    const lanes stream({100, 64 * mega, mega, 8, 3}); // 16 MiB of slots each
+    lane_reader out(stream, 1);
+    BOOST_TEST(!out.take());
+    {
+        lane_writer in(stream, 1);
+        BOOST_REQUIRE(write(in, "a"));
+    }
+    BOOST_TEST(next(out) == "a");
+    stream.close();
+    BOOST_TEST(stream.finished());
+    BOOST_TEST(test::shared_memory() < begin + 18 * mega);
+}
+
+BOOST_AUTO_TEST_CASE(a_lane_has_the_memory_that_its_records_need)
+{
+    constexpr std::size_t mega = 1u << 20;
+    const lanes stream({1, 64 * mega, 64, 8, 3});
+    const auto begin = test::shared_memory();
+    lane_reader out(stream, 1);
+    {
+        lane_writer in(stream, 0);
+        for (int i = 0; i < 100; ++i) // each time it begins again
+        {
+            BOOST_REQUIRE(write(in, std::string(600'000, 'x')));
+            BOOST_REQUIRE(next(out).size() == 600'000u);
+        }
+        BOOST_TEST(test::shared_memory() < begin + 3 * mega);
+        BOOST_REQUIRE(write(in, std::string(10 * mega, 'x')));
+        BOOST_TEST(test::shared_memory() >= begin + 10 * mega);
+        BOOST_TEST(test::shared_memory() < begin + 13 * mega);
+    }
+    stream.release(0); // does nothing: there is a record
+    BOOST_TEST(next(out) == std::string(10 * mega, 'x'));
+    stream.release(0);
+    BOOST_TEST(test::shared_memory() < begin + mega);
+    lane_writer again(stream, 0);
+    BOOST_REQUIRE(write(again, std::string(40 * mega, 'y')));
+    BOOST_TEST(next(out) == std::string(40 * mega, 'y'));
 }
 
 BOOST_AUTO_TEST_CASE(what_is_leased_holds_what_was_written_behind_it)

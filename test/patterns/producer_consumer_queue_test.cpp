@@ -379,6 +379,24 @@ BOOST_AUTO_TEST_CASE(a_lease_past_its_deadline_goes_back_and_is_refused_late)
     BOOST_TEST(q.size() == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(a_late_acknowledgement_says_nothing_of_a_later_item)
+{
+    auto options = small(8);
+    options.visibility = 40ms;
+    queue<std::string> q(options);
+    auto out = q.producer();
+    auto slow = q.consumer(), quick = q.consumer();
+    const std::string one(40'000, '1'), two(40'000, '2');
+    out.push(one);
+    auto late = slow.lease();
+    BOOST_TEST(quick.lease().acknowledge());
+    q.join();
+    out.push(two); // where the first one was: there is no other room
+    BOOST_TEST(!late.acknowledge());
+    BOOST_TEST(q.size() == 1u);
+    BOOST_TEST((quick.pop() == two));
+}
+
 BOOST_AUTO_TEST_CASE(join_returns_when_every_item_is_acknowledged)
 {
     queue<int> q(small(8));
@@ -419,6 +437,21 @@ BOOST_AUTO_TEST_CASE(a_queue_may_drop_the_oldest)
         out.push(i);
     BOOST_TEST(drain(in) == (std::vector<int>{7, 8, 9}));
     BOOST_TEST(q.stats().dropped == 7u);
+}
+
+BOOST_AUTO_TEST_CASE(as_many_are_dropped_as_a_longer_item_needs)
+{
+    auto options = small(100);
+    options.when_full = overflow::drop_oldest;
+    queue<std::string> q(options);
+    auto out = q.producer();
+    auto in = q.consumer();
+    for (int i = 0; i < 6; ++i)
+        out.push(std::string(10'000, static_cast<char>('a' + i)));
+    out.push(std::string(35'000, 'z'));
+    const auto left = drain(in);
+    BOOST_TEST(left.back() == std::string(35'000, 'z'));
+    BOOST_TEST(left.size() == 7u - q.stats().dropped);
 }
 
 BOOST_AUTO_TEST_CASE(a_queue_may_keep_the_latest_only)
