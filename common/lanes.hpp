@@ -294,7 +294,7 @@ public:
     void release(unsigned index) const
     {
         auto& backed = lane(index).backed;
-        if (backed.load() <= piece || !settled(index))
+        if (backed.load() == 0 || !settled(index))
             return;
         backed.store(0); // first: a writer must never rely on what has gone
         memory_.memory().discard(places_.rings + index * places_.bytes,
