@@ -291,7 +291,7 @@ public:
             // lines can be on the way already.
             for (unsigned i = t.cell + 1;
                  i < std::min(t.cell + 5, table.size()); ++i)
-                __builtin_prefetch(&table.at(i));
+                __builtin_prefetch(&table.at(i), 1);
             wait_until(t, time_point::max());
             std::unique_lock hold(lock_);
             if (t.end.load() != outcome::pending || t.then || !large_value(t))
@@ -464,7 +464,7 @@ public:
                    result_of(t) == outcome::value;
         }
 
-        // Nobody else has it any more: it can serve another task.
+        // Takes it over to serve another task, if nobody else has it any more.
         void recycle(ticket_ptr& t)
         {
             if (t.use_count() != 1 || spares_.size() >= 4096 ||
@@ -474,7 +474,7 @@ public:
             t->then = nullptr;
             t->on_news = nullptr;
             t->end.store(outcome::pending, std::memory_order_relaxed);
-            spares_.push_back(t);
+            spares_.push_back(std::move(t));
         }
 
         // What the cell says, checked: a worker wrote it.

@@ -89,6 +89,14 @@ private:
                                             // the supervision
 };
 
+/// Where futures come from: one object for all of a pool's, so that a future
+/// costs one reference to it.
+struct origin
+{
+    std::shared_ptr<common::executor::core> core;
+    std::weak_ptr<services> pool; // until the pool is destroyed
+};
+
 /// A result that is computed in this process: by the caller of a full pool, or
 /// by a continuation.
 template <class R>
@@ -181,8 +189,8 @@ public:
         require();
         if (local_)
             return std::exchange(local_, nullptr)->get();
-        return std::exchange(core_, nullptr)
-            ->finish(std::exchange(ticket_, nullptr), &common::take_result<R>);
+        const auto from = std::move(origin_);
+        return from->core->finish(std::move(ticket_), &common::take_result<R>);
     }
 
     void wait() const { wait_until(time_point::max()); }
@@ -193,7 +201,7 @@ public:
     {
         require();
         return local_ ? local_->wait_until(deadline)
-                      : core_->wait_until(*ticket_, deadline);
+                      : origin_->core->wait_until(*ticket_, deadline);
     }
     template <class Rep, class Period>
     bool wait_for(std::chrono::duration<Rep, Period> time) const
@@ -207,10 +215,10 @@ public:
         require();
         if (local_)
             return ready() ? task_state::done : task_state::pending;
-        switch (core_->peek(*ticket_))
+        switch (origin_->core->peek(*ticket_))
         {
         case common::outcome::pending:
-            return core_->running(*ticket_) ? task_state::running
+            return origin_->core->running(*ticket_) ? task_state::running
                                             : task_state::pending;
         case common::outcome::cancelled:
             return task_state::cancelled;
@@ -225,7 +233,7 @@ public:
         require();
         if (local_)
             return local_->failed();
-        const auto end = core_->peek(*ticket_);
+        const auto end = origin_->core->peek(*ticket_);
         return end != common::outcome::pending && end != common::outcome::value;
     }
 
@@ -233,10 +241,10 @@ public:
     /// set, its worker is killed and replaced; nobody else is hurt.
     cancel_result cancel(bool force = false) const
     {
-        const auto services = services_.lock();
-        if (local_ || !services)
+        const auto services = ticket_ ? origin_->pool.lock() : nullptr;
+        if (!services)
             return cancel_result::refused;
-        const bool ran = core_->running(*ticket_);
+        const bool ran = origin_->core->running(*ticket_);
         if (!services->executor.cancel(ticket_, force))
             return cancel_result::refused;
         return ran ? cancel_result::while_it_ran : cancel_result::before_it_ran;
@@ -253,13 +261,13 @@ public:
         using next = std::invoke_result_t<F&, future>;
         future<next> result;
         result.local_ = std::make_shared<detail::local_result<next>>();
-        result.services_ = services_;
+        result.origin_ = origin_;
         const auto mine = std::make_shared<future>(std::move(*this));
         const std::function<void()> run = [mine, f, local = result.local_] {
             local->compute([&] { return F(f)(std::move(*mine)); });
         };
-        const auto services = mine->services_.lock();
-        const auto later = [run, weak = mine->services_] {
+        const auto services = mine->origin_->pool.lock();
+        const auto later = [run, weak = mine->origin_->pool] {
             if (const auto alive = weak.lock())
                 alive->call(run);
             else
@@ -295,13 +303,12 @@ private:
         if (local_)
             local_->wait_until(time_point::max());
         else
-            core_->wait_any(ready, time_point::max());
+            origin_->core->wait_any(ready, time_point::max());
     }
 
     common::executor::ticket_ptr ticket_;
-    std::shared_ptr<common::executor::core> core_;
+    std::shared_ptr<const detail::origin> origin_;
     std::shared_ptr<detail::local_result<R>> local_;
-    std::weak_ptr<detail::services> services_;
 };
 
 /// The futures in the order in which they get done:
@@ -368,7 +375,7 @@ public:
         for (const auto& one : all)
         {
             local = local || one.local_ != nullptr;
-            if (one.core_)
+            if (!one.local_)
                 remote = &one;
         }
         // Results of this process wake nobody who sleeps on a table: look
@@ -379,7 +386,7 @@ public:
                 local ? std::min(deadline,
                                  clock::now() + std::chrono::milliseconds(5))
                       : deadline;
-            if (remote != nullptr ? remote->core_->wait_any(ready, turn)
+            if (remote != nullptr ? remote->origin_->core->wait_any(ready, turn)
                                   : ready())
                 return true;
             if (clock::now() >= deadline)
