@@ -103,11 +103,12 @@ private:
     {
         bytes data;
         put(data, sequence_++);
-        data.insert(data.end(), header_.begin(), header_.begin() + 8);
+        put(data, number(std::span(header_).first(4)));
+        put(data, number(std::span(header_).subspan(4, 4)));
         put(data, 0);
         put(data, 0);
         put(data, 1u << 16 | per_second_);
-        data.insert(data.end(), {0, 0});
+        data.resize(data.size() + 2); // neither disposed of nor blended
         chunk("fcTL", data);
     }
 
