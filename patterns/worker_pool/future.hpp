@@ -219,7 +219,7 @@ public:
         {
         case common::outcome::pending:
             return origin_->core->running(*ticket_) ? task_state::running
-                                            : task_state::pending;
+                                                    : task_state::pending;
         case common::outcome::cancelled:
             return task_state::cancelled;
         default:

@@ -90,8 +90,8 @@ public:
         , services_(std::make_shared<detail::services>(translate(options),
                                                        enter(std::move(init)),
                                                        std::move(arguments)...))
-        , origin_(std::make_shared<detail::origin>(detail::origin{
-              services_->executor.shared_core(), services_}))
+        , origin_(std::make_shared<detail::origin>(
+              detail::origin{services_->executor.shared_core(), services_}))
     {
     }
     explicit pool(unsigned workers) : pool(pool_options{.workers = workers}) {}
