@@ -294,7 +294,9 @@ public:
     process(process&&) noexcept = default;
     process& operator=(process&& other) noexcept
     {
-        process old(std::move(*this));
+        if (this == &other)
+            return *this;
+        end();
         child_ = std::move(other.child_);
         pid_ = std::exchange(other.pid_, -1);
         status_ = std::exchange(other.status_, std::nullopt);
@@ -303,14 +305,7 @@ public:
     }
 
     /// Asks the body to stop, if it listens, and waits for it to end.
-    ~process()
-    {
-        if (joinable())
-        {
-            request_stop();
-            join();
-        }
-    }
+    ~process() { end(); }
 
     /// Whether there is a process that has not been joined.
     bool joinable() const { return static_cast<bool>(child_); }
@@ -359,6 +354,15 @@ private:
     {
         child_ = kernel::launch_thread::launch(what.command("process"));
         pid_ = child_.pid();
+    }
+
+    void end()
+    {
+        if (joinable())
+        {
+            request_stop();
+            join();
+        }
     }
 
     kernel::pidfd child_;

@@ -5,6 +5,7 @@
 
 #include "common/process.hpp"
 #include "test/fixture.hpp"
+#include "test/glibc.hpp"
 
 #include <boost/interprocess/ipc/message_queue.hpp>
 #include <boost/test/unit_test.hpp>
@@ -453,7 +454,9 @@ BOOST_AUTO_TEST_CASE(idle_consumers_that_are_killed_stop_nobody)
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_message_queue_hangs_after_idle_receivers_were_killed)
+BOOST_AUTO_TEST_CASE(
+    a_message_queue_hangs_after_idle_receivers_were_killed,
+    *boost::unit_test::precondition(test::notifiers_wait_for_the_dead))
 {
     namespace ipc = boost::interprocess;
     const auto name = "common-test-" + std::to_string(::getpid());

@@ -10,6 +10,7 @@
 
 #include "common/process.hpp"
 #include "test/fixture.hpp"
+#include "test/glibc.hpp"
 #include "test/patterns/shared_data_workers.hpp"
 
 #include <boost/interprocess/ipc/message_queue.hpp>
@@ -253,7 +254,9 @@ int wait_for_bell(shared<bell> b)
 } // namespace
 
 // The victim only waits; who hangs has done nothing wrong.
-BOOST_AUTO_TEST_CASE(interprocess_condition_hangs_who_notifies)
+BOOST_AUTO_TEST_CASE(
+    interprocess_condition_hangs_who_notifies,
+    *boost::unit_test::precondition(test::notifiers_wait_for_the_dead))
 {
     shared<bell> one;
     one->mutex.create();
@@ -313,7 +316,9 @@ BOOST_AUTO_TEST_CASE(condition_does_not)
     }
 }
 
-BOOST_AUTO_TEST_CASE(message_queue_hangs_its_sender)
+BOOST_AUTO_TEST_CASE(
+    message_queue_hangs_its_sender,
+    *boost::unit_test::precondition(test::notifiers_wait_for_the_dead))
 {
     const name its("queue");
     ipc::message_queue queue(ipc::create_only, its.text.c_str(), 100, 8);
