@@ -287,11 +287,13 @@ public:
         auto finish(ticket_ptr mine, Use use)
         {
             ticket& t = *mine;
-            // Who waits for one task will wait for its neighbours next: their
-            // lines can be on the way already.
-            for (unsigned i = t.cell + 1;
-                 i < std::min(t.cell + 5, table.size()); ++i)
-                __builtin_prefetch(&table.at(i), 1);
+            if (t.number == newest_.load(std::memory_order_relaxed))
+                beat(); // its worker is only just reading it
+            else
+                // Who waits for one task will wait for its neighbours next:
+                // their lines can be on the way already.
+                fetch_to_write(
+                    &table.at(std::min(t.cell + 4, table.size() - 1)));
             wait_until(t, time_point::max());
             std::unique_lock hold(lock_);
             if (t.end.load() != outcome::pending || t.then || !large_value(t))
@@ -395,6 +397,7 @@ public:
                     mine->cell = *index;
                     mine->lap = lane.next_lap(*index);
                     mine->number = ++submitted_;
+                    newest_.store(submitted_, std::memory_order_relaxed);
                     mine->allowed = how.attempts;
                     mine->soft = how.soft;
                     mine->hard = how.hard;
@@ -579,6 +582,7 @@ public:
         std::atomic<bool> gone_{false};   // no workers any more
         std::atomic<bool> closed_{false}; // nothing new is accepted
         std::string why_;                 // gone
+        std::atomic<std::uint64_t> newest_{0}; // number of a task; a hint
         std::uint64_t submitted_ = 0, finished_ = 0, retried_ = 0,
                       poisoned_ = 0, moved_ = 0;
     };

@@ -5,6 +5,7 @@
 
 #include "common/linux/cpus.hpp"
 #include "common/linux/futex.hpp"
+#include "common/spin.hpp"
 
 #include <algorithm>
 #include <array>
@@ -18,16 +19,6 @@ namespace common {
 using kernel::clock;
 using kernel::time_point;
 
-/// Tells the CPU that this is a loop that waits.
-inline void relax()
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
-
 /// How long it pays to spin before sleeping: as long as a sleep and the wake-up
 /// that ends it would take.  Then waiting costs at most twice what the best
 /// choice would have cost (Karlin et al., Competitive randomized algorithms
@@ -40,7 +31,10 @@ inline std::chrono::nanoseconds measure_spin_budget()
         return 0ns;
     kernel::futex_word ball{0};
     constexpr std::uint32_t rounds = 12;
+    // Each on its own half of the CPUs.  Left to itself, the kernel may put
+    // both on one, where a wake-up costs a tenth of what it does elsewhere.
     std::thread partner([&] {
+        kernel::use_part_of_cpus(1, 2);
         for (std::uint32_t at = 1; at < 2 * rounds; at += 2)
         {
             while (ball != at) // ends when the other side has played
@@ -50,15 +44,18 @@ inline std::chrono::nanoseconds measure_spin_budget()
         }
     });
     std::array<nanoseconds, rounds> trips;
-    for (std::uint32_t i = 0; i < rounds; ++i)
-    {
-        const auto start = clock::now();
-        ball = 2 * i + 1;
-        kernel::futex_wake(ball);
-        while (ball != 2 * i + 2) // ends when the partner has played
-            kernel::futex_wait(ball, 2 * i + 1, time_point::max());
-        trips[i] = clock::now() - start;
-    }
+    std::thread([&] {
+        kernel::use_part_of_cpus(0, 2);
+        for (std::uint32_t i = 0; i < rounds; ++i)
+        {
+            const auto start = clock::now();
+            ball = 2 * i + 1;
+            kernel::futex_wake(ball);
+            while (ball != 2 * i + 2) // ends when the partner has played
+                kernel::futex_wait(ball, 2 * i + 1, time_point::max());
+            trips[i] = clock::now() - start;
+        }
+    }).join();
     partner.join();
     std::nth_element(trips.begin(), trips.begin() + rounds / 2, trips.end());
     return std::clamp<nanoseconds>(trips[rounds / 2] / 2, 2us, 60us);
@@ -152,31 +149,22 @@ public:
     }
 
 private:
-    // Two pauses between looks: a reader that looks without rest takes the
-    // cache line away from the writer it waits for (measured: a round trip
-    // between two processes 1.4 times as long, with none 10 times).
+    // Most waits end here.  Always looks once.
     template <class Ready>
     static bool spin(Ready& ready, time_point deadline)
     {
+        if (ready())
+            return true;
         if (spin_budget().count() == 0)
-            return ready();
-        for (int i = 0; i < 128; ++i) // most waits end here: no clock is read
-        {
-            if (ready())
-                return true;
-            relax();
-            relax();
-        }
+            return false;
         const auto limit = std::min(deadline, clock::now() + spin_budget());
         while (clock::now() < limit)
-            for (int i = 0; i < 32; ++i)
-            {
-                if (ready())
-                    return true;
-                relax();
-                relax();
-            }
-        return ready();
+        {
+            beat();
+            if (ready())
+                return true;
+        }
+        return false;
     }
 
     kernel::futex_word word_{0}; // any process: waiters set bit 0, notifiers

@@ -447,11 +447,11 @@ private:
     {
         // At first at the oldest chunk alone: a look at the cell of another
         // would take it away from the worker that is about to write there.
-        for (int i = 0; i < 64 && !running_.empty(); ++i)
+        for (int i = 0; i < 16 && !running_.empty(); ++i)
         {
             if (core_.over(*running_.front().ticket))
                 return;
-            common::relax();
+            common::beat();
         }
         const auto ready = [&] {
             return std::any_of(
