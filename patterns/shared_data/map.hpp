@@ -55,17 +55,12 @@ public:
         const auto at = place_of(key);
         __builtin_prefetch(entry_ + at.home); // while its word is on the way
         V value;
-        for (;;) // ends unless entries move all the time
-        {
-            const auto before = moves(at);
-            auto is = group_at(at.home).find(key, at.tag, value);
-            for (std::size_t n = 1; is == seen::not_here && n < per_part_; ++n)
-                is = group_at(at, n).find(key, at.tag, value);
-            if (is == seen::here)
-                return value;
-            if (moves(at) == before)
-                return std::nullopt;
-        }
+        const auto is = group_at(at.home).find(key, at.tag, value);
+        if (is == seen::here) [[likely]]
+            return value;
+        if (is == seen::nowhere && !entries_move)
+            return std::nullopt;
+        return find_further(key);
     }
     bool contains(const K& key) const { return find(key).has_value(); }
 
@@ -222,6 +217,24 @@ private:
             return part_of(at).moves.load(std::memory_order_acquire);
         else
             return 0;
+    }
+
+    // All that can be in the way of a search; see find.
+    [[gnu::noinline]] std::optional<V> find_further(const K& key) const
+    {
+        const auto at = place_of(key);
+        V value;
+        for (;;) // ends unless entries move all the time
+        {
+            const auto before = moves(at);
+            auto is = group_at(at.home).find(key, at.tag, value);
+            for (std::size_t n = 1; is == seen::not_here && n < per_part_; ++n)
+                is = group_at(at, n).find(key, at.tag, value);
+            if (is == seen::here)
+                return value;
+            if (moves(at) == before)
+                return std::nullopt;
+        }
     }
 
     // --- What follows is done with the lock of the part.
