@@ -166,6 +166,33 @@ BOOST_AUTO_TEST_CASE(processes_exclude_each_other)
     BOOST_TEST(one->broken == 0u);
 }
 
+// Not by the end of a nap: then this would take minutes.
+BOOST_AUTO_TEST_CASE(an_unlock_wakes_who_sleeps)
+{
+    shared_desk one;
+    const auto add = [](shared_desk d) {
+        common::spin_budget() = 0ns; // who has to wait sleeps
+        for (int i = 0; i < 20'000; ++i)
+        {
+            d->mutex.lock();
+            ++d->count;
+            for (int pause = i % 32; pause > 0; --pause)
+                common::relax();
+            d->mutex.unlock();
+            for (int pause = i % 7; pause > 0; --pause)
+                common::relax();
+        }
+    };
+    const auto start = clock::now();
+    std::vector<common::process> all;
+    for (int i = 0; i < 3; ++i)
+        all.emplace_back(add, one);
+    for (auto& each : all)
+        BOOST_TEST(each.join().success());
+    BOOST_TEST(one->count == 60'000u);
+    BOOST_TEST((clock::now() - start < 20s));
+}
+
 BOOST_AUTO_TEST_CASE(the_next_owner_is_told_of_a_death_until_it_has_repaired)
 {
     shared_desk one;
