@@ -45,9 +45,10 @@ public:
         top().room.store(bytes(reserved));
     }
 
+    /// At most the bound, whatever somebody else has done to this memory.
     std::size_t size() const
     {
-        return top().size.load(std::memory_order_acquire);
+        return std::min(top().size.load(std::memory_order_acquire), bound_);
     }
     bool empty() const { return size() == 0; }
     std::size_t capacity() const { return bound_; }
@@ -69,7 +70,7 @@ public:
     std::size_t push_back(const T& value)
     {
         const holding lock(top().mutex);
-        const auto n = top().size.load(std::memory_order_relaxed);
+        const auto n = size();
         if (n == bound_)
             throw common::full("a shared vector is limited to " +
                                std::to_string(bound_) + " elements");
@@ -101,7 +102,7 @@ public:
     T pop_back()
     {
         const holding lock(top().mutex);
-        const auto n = top().size.load(std::memory_order_relaxed);
+        const auto n = size();
         T last = at(n - 1);
         top().size.store(n - 1, std::memory_order_release);
         return last;

@@ -15,8 +15,11 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <map>
+#include <new>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -167,6 +170,25 @@ BOOST_AUTO_TEST_CASE(it_does_what_a_map_does)
     play(one, 1);
     crowd other(60);
     play(other, 2);
+    const shared<shared_data::static_map<number, wide, 60>> in_place;
+    play(*in_place, 3);
+    const shared<shared_data::static_map<number, wide, 60, crowded>> crowded_in;
+    play(*crowded_in, 4);
+}
+
+BOOST_AUTO_TEST_CASE(a_static_map_has_room_for_its_bound)
+{
+    using small = shared_data::static_map<number, number, 10>;
+    using large = shared_data::static_map<number, number, 20'000>;
+    const shared<large> one;
+    for (number i = 0; i < 20'000; ++i)
+        BOOST_REQUIRE(one->insert(i, i));
+    BOOST_TEST(one->size() == 20'000u);
+    BOOST_TEST((one->find(777) == number{777}));
+    const shared<small> other;
+    number n = 0;
+    BOOST_CHECK_THROW(while (n < 10'000) other->insert(n++, 0), common::full);
+    BOOST_TEST(n > 10u);
 }
 
 // Keys 0 to 63 are always there; keys from 64 on come and go.
@@ -253,6 +275,39 @@ BOOST_AUTO_TEST_CASE(a_death_at_any_instruction_leaves_whole_entries)
         }
         BOOST_TEST(deaths > 0, point);
     }
+}
+
+// A process of the same user that has gone mad: what it writes may be found,
+// but nobody reads outside the map, or for ever.
+BOOST_AUTO_TEST_CASE(random_words_in_its_memory_are_survived)
+{
+    using text = shared_data::string<12>;
+    using texts = shared_data::static_map<number, text, 100>;
+    const shared<texts> one;
+    std::mt19937_64 dice(5);
+    std::size_t seen = 0;
+    for (int run = 0; run < 300; ++run)
+    {
+        ::new (one.get()) texts;
+        for (number key = 0; key < 100; ++key)
+            one->insert(key, "text");
+        for (int poke = 0; poke < 50; ++poke)
+        {
+            const auto at = dice() % (sizeof(texts) / sizeof(number));
+            const auto word = dice() >> dice() % 64;
+            std::memcpy(reinterpret_cast<std::byte*>(one.get()) +
+                            at * sizeof word,
+                        &word, sizeof word);
+        }
+        for (number key = 0; key < 200; ++key)
+            if (const auto found = one->find(key))
+                seen += found->view().size() <= text::capacity();
+        one->for_each([&](number, const text& found) {
+            seen += found.view().size() <= text::capacity();
+        });
+        ::new (one.get()) texts; // whatever locks were poked
+    }
+    BOOST_TEST(seen > 0u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
