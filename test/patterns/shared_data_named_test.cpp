@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -318,6 +319,25 @@ BOOST_AUTO_TEST_CASE(memory_that_is_full_is_an_exception_and_leaves_no_name)
         BOOST_WARN_MESSAGE(false, "skipped: no mount namespaces here");
     else
         BOOST_TEST(result == 7);
+}
+
+BOOST_AUTO_TEST_CASE(signals_do_not_keep_it_from_being_made)
+{
+    struct large
+    {
+        std::byte bytes[64 << 20];
+    };
+    const unique its("signals");
+    BOOST_TEST(forked([&] {
+                   struct sigaction nothing
+                   {
+                   };
+                   nothing.sa_handler = [](int) {};
+                   ::sigaction(SIGALRM, &nothing, nullptr);
+                   const itimerval often{{0, 1'000}, {0, 1'000}};
+                   ::setitimer(ITIMER_REAL, &often, nullptr);
+                   return error_of([&] { named<large>::create(its.name); });
+               }) == 0);
 }
 
 // Who is not a child finds it by its name; a death in it costs one change.
