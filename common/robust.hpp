@@ -91,10 +91,16 @@ public:
         mine.announce(link_);
         mine.leave(link_);
         COMMON_FAULT_POINT("robust.leaving");
+        const bool somebody = sleepers_.load(std::memory_order_relaxed) != 0;
+        if (somebody) // only a holder may say so: see test/model/robust.pml
+            sleepers_.store(0, std::memory_order_relaxed);
         word_.store(0, std::memory_order_release);
         mine.fence();
-        if (sleepers_.load(std::memory_order_relaxed) != 0)
-            wake_one();
+        if (somebody || sleepers_.load(std::memory_order_relaxed) != 0)
+        {
+            COMMON_FAULT_POINT("robust.freed");
+            kernel::futex_wake(word_, 1);
+        }
         mine.conclude();
     }
 
@@ -220,29 +226,23 @@ private:
             auto nobody = std::int64_t{0};
             noticed_.compare_exchange_strong(nobody,
                                              now.time_since_epoch().count());
-            sleepers_.store(1, std::memory_order_relaxed);
             auto seen = word_.load(std::memory_order_relaxed);
             if ((seen & FUTEX_TID_MASK) == 0 ||
                 ((seen & FUTEX_WAITERS) == 0 &&
                  !word_.compare_exchange_strong(seen, seen | FUTEX_WAITERS,
                                                 std::memory_order_relaxed)))
                 continue;
+            sleepers_.store(1, std::memory_order_relaxed);
             // Either we see the owner's unlock, or the owner sees us.
             kernel::heavy_fence();
             if (now >= deadline)
+            {
+                kernel::futex_wake(word_, 1); // it may have been meant for us
                 return false;
+            }
             kernel::futex_wait(word_, seen | FUTEX_WAITERS,
                                std::min(deadline, now + longest_nap));
         }
-    }
-
-    // The one who is woken says that there are more, or that it sleeps again;
-    // and whoever has said so meanwhile and found the lock free is awake.
-    void wake_one()
-    {
-        sleepers_.store(0, std::memory_order_relaxed);
-        COMMON_FAULT_POINT("robust.freed");
-        kernel::futex_wake(word_, 1);
     }
 
     // 0: free.  Else the number of the thread that holds it, or
@@ -253,7 +253,7 @@ private:
     std::atomic<pid_t> pid_{0};            // holder
     std::atomic<std::int64_t> noticed_{0}; // holder: 0; then who waits for it
     std::atomic<pid_t> died_{0};           // holder
-    // Whether somebody may be asleep: 1 by sleepers, 0 by who has unlocked it.
+    // Whether somebody may be asleep: 1 by sleepers, 0 by the holder.
     std::atomic<std::uint32_t> sleepers_{0};
     kernel::robust_link link_; // holder
 
