@@ -371,6 +371,33 @@ BOOST_AUTO_TEST_CASE(a_death_leaves_the_old_element_or_the_new_one)
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_static_vector_has_its_memory_with_it)
+{
+    using wide_ones = shared_data::static_vector<wide, 100>;
+    const shared<wide_ones> one;
+    const auto fill = [](shared<wide_ones> v) {
+        while (v->size() < wide_ones::capacity()) // one is added each time
+            v->push_back(wide::of(v->size()));
+    };
+    for (const std::string point : {"vector.half_written", "vector.written"})
+    {
+        const faults armed(point + "=0.1");
+        process(fill, one).join();
+        for (number i = 0; i < one->size(); ++i)
+            BOOST_TEST(one->at(i).whole());
+    }
+    process(fill, one).join();
+    BOOST_TEST(one->size() == 100u);
+    BOOST_TEST((*one)[99].word[0] == 99u);
+    BOOST_CHECK_THROW(one->push_back(wide::of(1)), common::full);
+    one->update(5, [](wide& w) { w = wide::of(7); });
+    one->set(6, wide::of(8));
+    BOOST_TEST(one->at(5).word[1] == 7u);
+    BOOST_TEST(one->at(6).word[2] == 8u);
+    BOOST_TEST(one->pop_back().word[0] == 99u);
+    BOOST_CHECK_THROW(one->at(99), std::out_of_range);
+}
+
 BOOST_AUTO_TEST_CASE(an_absurd_bound_is_an_error)
 {
     BOOST_CHECK_THROW(vector<number>(SIZE_MAX / 2), std::length_error);
