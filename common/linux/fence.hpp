@@ -39,4 +39,8 @@ inline bool heed_heavy_fences()
                      0, 0) == 0;
 }
 
+/// Asked for before main, while there is one thread: afterwards the kernel
+/// would wait for all CPUs (10 ms); asked again it has nothing to do.
+inline const bool heeded_at_start = heed_heavy_fences();
+
 } // namespace common::kernel
