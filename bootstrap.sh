@@ -97,6 +97,7 @@ if wants bench "$@"; then
     builds '#include <zmq.h>' -lzmq || lack ZeroMQ libzmq3-dev
     have python3 || lack Python python3
     have pigz || lack pigz pigz
+    have redis-server || lack Redis redis-server
 fi
 if wants browser "$@"; then
     have chromium || lack Chromium chromium

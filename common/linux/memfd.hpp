@@ -21,6 +21,34 @@
 
 namespace common::kernel {
 
+/// Puts memory behind a range of a file of memory, which grows for that.
+/// Throws (ENOSPC, ENOMEM) where touching the range later would have killed
+/// the process.
+inline void reserve_memory(const descriptor& fd, std::size_t offset,
+                           std::size_t size)
+{
+    const auto what = std::to_string(size) + " bytes of shared memory";
+    // The kernel takes pages until none is left, and then kills processes:
+    // what the machine does not have must not be asked for.
+    const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
+    if (size / static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) >= pages)
+    {
+        errno = ENOMEM;
+        fail("reserving " + what);
+    }
+    // In pieces: a signal undoes the piece that it interrupts.
+    constexpr std::size_t piece = 256u << 10;
+    for (std::size_t done = 0; done < size;) // grows, or a signal came
+    {
+        const auto part = std::min(piece, size - done);
+        if (::fallocate(fd.get(), 0, static_cast<off_t>(offset + done),
+                        static_cast<off_t>(part)) == 0)
+            done += part;
+        else if (errno != EINTR)
+            fail("reserving " + what);
+    }
+}
+
 /// Shared memory without a name: nothing to leak, to squat or to clean up; it
 /// is gone with its last descriptor and mapping, however their owners ended.
 ///
@@ -68,30 +96,10 @@ public:
                     " bytes");
     }
 
-    /// Puts memory behind a range.  Throws (ENOSPC, ENOMEM) where touching the
-    /// range later would have killed the process.
+    /// Puts memory behind a range: see reserve_memory.
     void reserve(std::size_t offset, std::size_t size) const
     {
-        const auto what = std::to_string(size) + " bytes of shared memory";
-        // The kernel takes pages until none is left, and then kills processes:
-        // what the machine does not have must not be asked for.
-        const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
-        if (size / static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) >= pages)
-        {
-            errno = ENOMEM;
-            fail("reserving " + what);
-        }
-        // In pieces: a signal undoes the piece that it interrupts.
-        constexpr std::size_t piece = 256u << 10;
-        for (std::size_t done = 0; done < size;) // grows, or a signal came
-        {
-            const auto part = std::min(piece, size - done);
-            if (::fallocate(fd_.get(), 0, static_cast<off_t>(offset + done),
-                            static_cast<off_t>(part)) == 0)
-                done += part;
-            else if (errno != EINTR)
-                fail("reserving " + what);
-        }
+        reserve_memory(fd_, offset, size);
     }
 
     /// Gives the memory behind a range back to the system; it reads as zero.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "common/linux/descriptor.hpp"
+#include "common/linux/memfd.hpp"
 
 #include <boost/interprocess/detail/os_file_functions.hpp>
 #include <boost/interprocess/mapped_region.hpp>
@@ -41,14 +42,7 @@ public:
             fail("creating shared memory in " + std::string(directory));
         if (::fchmod(fd_.get(), 0600) != 0) // whatever the umask says
             fail("protecting shared memory");
-        if (const int error =
-                ::posix_fallocate(fd_.get(), 0, static_cast<off_t>(size));
-            error != 0)
-        {
-            errno = error;
-            fail("reserving " + std::to_string(size) +
-                 " bytes of shared memory");
-        }
+        reserve_memory(fd_, 0, size);
         if (!share())
             fail("locking shared memory");
     }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "common/linux/descriptor.hpp"
+#include "common/linux/fence.hpp"
 
 #include <linux/futex.h>
 #include <pthread.h>
@@ -66,8 +67,19 @@ public:
     std::uint32_t thread() const { return thread_; }
     pid_t process() const { return process_; }
 
+    /// Between giving up a lock and the look whether somebody sleeps, who has
+    /// called heavy_fence before.
+    void fence() const
+    {
+        if (heeds_)
+            light_fence();
+        else
+            std::atomic_thread_fence(std::memory_order_seq_cst);
+    }
+
     /// The lock at `link` is about to become ours, or to be given up: until
-    /// this is `concluded` the kernel looks at it beside those in the list.
+    /// another is announced, or this is `concluded`, the kernel looks at it
+    /// beside those in the list.
     void announce(robust_link& link) const
     {
         write(head_->list_op_pending, &link.next);
@@ -75,19 +87,26 @@ public:
     void conclude() const { write(head_->list_op_pending, nullptr); }
 
     /// Pointers in the list lead to a `next`, also in the head; `previous`
-    /// stands before it, except in the head, which needs none.
+    /// stands before it, except in the head, which needs none.  Nor does the
+    /// first one: it is told when another comes before it.
     void enter(robust_link& link) const
     {
         void* const first = head_->list;
         link.next = first;
-        link.previous = &head_->list;
         tell(first, &link.next);
         write(head_->list, &link.next);
     }
+    /// Whether this thread holds it, and has taken none since.
+    bool is_first(const robust_link& link) const
+    {
+        return head_->list == &link.next;
+    }
     void leave(robust_link& link) const
     {
-        tell(link.next, link.previous);
-        write(*static_cast<void**>(link.previous), link.next);
+        auto& before =
+            is_first(link) ? head_->list : *static_cast<void**>(link.previous);
+        tell(link.next, &before);
+        write(before, link.next);
     }
 
 private:
@@ -137,12 +156,14 @@ private:
         }
         thread_ = static_cast<std::uint32_t>(::syscall(SYS_gettid));
         process_ = ::getpid();
+        heeds_ = heed_heavy_fences();
         head_ = head;
     }
 
     list_head* head_ = nullptr;
     std::uint32_t thread_ = 0;
     pid_t process_ = 0;
+    bool heeds_ = false;
 };
 
 } // namespace common::kernel

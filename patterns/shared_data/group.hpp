@@ -67,7 +67,8 @@ struct group_control
     }
     std::uint32_t passed() const { return word >> 32 & 0xff; }
 
-    /// The highest bit of each byte that equals `tag`.
+    /// The highest bit of each byte that equals `tag`; exactly: a free place
+    /// may hold the very key that somebody looks for.
     std::uint32_t matches(std::uint32_t tag) const
     {
         constexpr std::uint32_t low = 0x7f7f7f7f;  // all but that bit
@@ -133,7 +134,8 @@ struct group
     {
         here,
         not_here,
-        nowhere // and not in the groups behind this one either
+        nowhere, // and not in the groups behind this one either
+        unclear  // somebody changed the group meanwhile
     };
 
     group_control control() const
@@ -145,18 +147,8 @@ struct group
     seen find(const K& key, std::uint32_t tag, V& value) const
     {
         for (;;) // ends when nobody changed the group meanwhile
-        {
-            const auto now = control();
-            const auto otherwise =
-                now.passed() == 0 ? seen::nowhere : seen::not_here;
-            const auto place = find_place(now, key, tag);
-            if (place)
-                all.at[*place].value.load(value);
-            else if (now.matches(tag) == 0)
-                return otherwise;
-            if (unchanged(now))
-                return place ? seen::here : otherwise;
-        }
+            if (const auto is = look(key, tag, value); is != seen::unclear)
+                return is;
     }
 
     /// Copies what is in a place.  Returns false if it is free.
@@ -178,13 +170,8 @@ struct group
                                        std::uint32_t tag) const
     {
         for (auto left = now.matches(tag); left != 0; left &= left - 1)
-        {
-            const auto place = group_control::first(left);
-            K there;
-            all.at[place].key.load(there);
-            if (there == key)
-                return place;
-        }
+            if (has(group_control::first(left), key))
+                return group_control::first(left);
         return std::nullopt;
     }
 
@@ -203,6 +190,26 @@ struct group
     }
 
 private:
+    seen look(const K& key, std::uint32_t tag, V& value) const
+    {
+        const auto now = control();
+        const auto all_matches = now.matches(tag);
+        for (auto left = all_matches; left != 0; left &= left - 1)
+            if (const auto place = group_control::first(left); has(place, key))
+            {
+                all.at[place].value.load(value);
+                return unchanged(now) ? seen::here : seen::unclear;
+            }
+        if (all_matches != 0 && !unchanged(now))
+            return seen::unclear;
+        return now.passed() == 0 ? seen::nowhere : seen::not_here;
+    }
+    bool has(unsigned place, const K& key) const
+    {
+        K there;
+        all.at[place].key.load(there);
+        return there == key;
+    }
     bool unchanged(group_control since) const
     {
         std::atomic_thread_fence(std::memory_order_acquire);

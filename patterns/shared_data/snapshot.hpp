@@ -128,8 +128,10 @@ public:
             // Had we seen a byte of the fourth version after this one, we would
             // now see that the third has been published.
             std::atomic_thread_fence(std::memory_order_acquire);
-            if (last_.load(std::memory_order_relaxed) - seen <
-                (places - 1) * step)
+            const auto now = last_.load(std::memory_order_relaxed);
+            if (now == seen) [[likely]] // a comparison with memory: cheapest
+                return;
+            if (now - seen < (places - 1) * step)
                 return;
         }
     }

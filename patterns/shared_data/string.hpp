@@ -5,6 +5,7 @@
 
 #include "common/error.hpp"
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstddef>
@@ -43,10 +44,11 @@ public:
         assign(std::string(view()).append(text));
     }
 
-    std::string_view view() const { return {bytes_.data(), size_}; }
+    std::string_view view() const { return {bytes_.data(), size()}; }
     operator std::string_view() const { return view(); }
-    std::size_t size() const { return size_; }
-    bool empty() const { return size_ == 0; }
+    /// At most `Most`, whatever somebody else has done to this memory.
+    std::size_t size() const { return std::min<std::size_t>(size_, Most); }
+    bool empty() const { return size() == 0; }
     static constexpr std::size_t capacity() { return Most; }
 
     friend bool operator==(const string& a, const string& b)

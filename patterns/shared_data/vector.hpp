@@ -3,17 +3,16 @@
 
 #pragma once
 
-#include "error.hpp"
-#include "snapshot.hpp"
+#include "row.hpp"
 
-#include "common/fault.hpp"
-#include "common/robust.hpp"
+#include "common/error.hpp"
 #include "common/shared.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -32,154 +31,39 @@ namespace shared_data {
 /// all after a kill.
 template <class T>
 requires common::shareable<T> && std::is_trivially_copyable_v<T>
-class vector
+class vector : public row<T>
 {
+    using typename row<T>::head;
+    using typename row<T>::element;
+
 public:
     /// Memory for the first `reserved` elements is there from the start.
     /// Throws std::system_error where there is not enough.
     explicit vector(std::size_t bound, std::size_t reserved = 0)
-        : memory_("shared vector", bytes(bound), bytes(reserved))
-        , bound_(bound)
+        : vector(
+              common::segment("shared vector", bytes(bound), bytes(reserved)),
+              bound)
     {
         ::new (memory_.data()) head;
-        top().room.store(bytes(reserved));
+        this->top().room.store(bytes(reserved));
     }
-
-    std::size_t size() const
-    {
-        return top().size.load(std::memory_order_acquire);
-    }
-    bool empty() const { return size() == 0; }
-    std::size_t capacity() const { return bound_; }
-
-    /// A copy of element `i`.  Throws std::out_of_range.
-    T at(std::size_t i) const
-    {
-        if (i >= size())
-            throw std::out_of_range("element " + std::to_string(i) +
-                                    " of a shared vector of " +
-                                    std::to_string(size()));
-        return (*this)[i];
-    }
-    /// Requires: i < size().
-    T operator[](std::size_t i) const { return slot(i).read(); }
 
     /// Returns where it is.  Throws common::full beyond the bound, and
     /// std::system_error when there is no memory left: nothing happened then.
     std::size_t push_back(const T& value)
     {
-        const holding lock(top().mutex);
-        const auto n = top().size.load(std::memory_order_relaxed);
-        if (n == bound_)
-            throw common::full("a shared vector is limited to " +
-                               std::to_string(bound_) + " elements");
-        make_room(n + 1);
-        slot(n).publish(value);
-        COMMON_FAULT_POINT("vector.written");
-        top().size.store(n + 1, std::memory_order_release);
-        return n;
-    }
-
-    /// Throws std::out_of_range.
-    void set(std::size_t i, const T& value)
-    {
-        update(i, [&](T& old) { old = value; });
-    }
-
-    /// Runs `change(T&)` on a copy, which then becomes the element.  If it
-    /// throws nothing happens.  Throws std::out_of_range.
-    template <class F>
-    void update(std::size_t i, F change)
-    {
-        const holding lock(top().mutex);
-        T value = at(i);
-        change(value);
-        slot(i).publish(value);
-    }
-
-    /// Takes the last element away.  Throws std::out_of_range.
-    T pop_back()
-    {
-        const holding lock(top().mutex);
-        const auto n = top().size.load(std::memory_order_relaxed);
-        T last = at(n - 1);
-        top().size.store(n - 1, std::memory_order_release);
-        return last;
+        return row<T>::push_back(value,
+                                 [this](std::size_t n) { make_room(n); });
     }
 
 private:
     friend struct common::codec<vector>;
 
-    struct alignas(64) head
-    {
-        common::robust_mutex mutex;
-        std::atomic<std::size_t> size{0}; // its holder
-        std::atomic<std::size_t> room{0}; // its holder: bytes with memory
-    };
-
-    // Two copies, and which of them counts.  One word is its own copy.
-    class pair_of
-    {
-    public:
-        T read() const
-        {
-            T result;
-            for (;;) // ends when nobody wrote twice meanwhile
-            {
-                const auto now = turn_.load(std::memory_order_acquire);
-                copy_[now % 2].load(result);
-                std::atomic_thread_fence(std::memory_order_acquire);
-                if (turn_.load(std::memory_order_relaxed) == now)
-                    return result;
-            }
-        }
-        void publish(const T& value)
-        {
-            const auto next = turn_.load(std::memory_order_relaxed) + 1;
-            std::atomic_thread_fence(std::memory_order_release);
-            copy_[next % 2].store(value);
-            COMMON_FAULT_POINT("vector.half_written");
-            turn_.store(next, std::memory_order_release);
-        }
-
-    private:
-        std::atomic<std::uint64_t> turn_{0}; // holder of the mutex
-        torn<T> copy_[2];                    // holder of the mutex
-    };
-    class word
-    {
-    public:
-        T read() const
-        {
-            T result;
-            only_.load(result);
-            return result;
-        }
-        void publish(const T& value) { only_.store(value); }
-
-    private:
-        torn<T> only_; // holder of the mutex
-    };
-    using element = std::conditional_t<sizeof(T) <= 8, word, pair_of>;
-
-    class holding
-    {
-    public:
-        explicit holding(common::robust_mutex& m) : mutex_(m)
-        {
-            mutex_.lock();
-            mutex_.consistent(); // every step is one store
-        }
-        holding(const holding&) = delete;
-        ~holding() { mutex_.unlock(); }
-
-    private:
-        common::robust_mutex& mutex_;
-    };
-
     vector(common::segment memory, std::size_t bound)
-        : memory_(std::move(memory))
-        , bound_(bound)
+        : row<T>(reinterpret_cast<head*>(memory.data()),
+                 reinterpret_cast<element*>(memory.data() + sizeof(head)),
+                 bound)
+        , memory_(std::move(memory))
     {
         if (memory_.size() < bytes(bound))
             throw common::malformed("shared memory is smaller than its vector");
@@ -196,26 +80,51 @@ private:
     // Doubles the memory: taking it costs a system call.
     void make_room(std::size_t elements)
     {
-        const auto there = top().room.load(std::memory_order_relaxed);
+        const auto there = this->top().room.load(std::memory_order_relaxed);
         if (bytes(elements) <= there)
             return;
-        const auto wanted = std::min(
-            bytes(bound_), std::max(bytes(elements), 2 * there) + (64u << 10));
+        const auto wanted =
+            std::min(bytes(this->capacity()),
+                     std::max(bytes(elements), 2 * there) + (64u << 10));
         memory_.memory().reserve(there, wanted - there);
-        top().room.store(wanted, std::memory_order_relaxed);
-    }
-
-    head& top() const
-    {
-        return *std::launder(reinterpret_cast<head*>(memory_.data()));
-    }
-    element& slot(std::size_t i) const
-    {
-        return reinterpret_cast<element*>(memory_.data() + sizeof(head))[i];
+        this->top().room.store(wanted, std::memory_order_relaxed);
     }
 
     common::segment memory_;
-    std::size_t bound_;
+};
+
+/// A vector as a value: it lies where it is made, in common::shared or, for
+/// programs that are not parent and child, in shared_data::named.  All else is
+/// as with vector, but for its memory, which is there from the start.
+template <class T, std::size_t Bound>
+class static_vector
+{
+    using row = shared_data::row<T>;
+
+public:
+    std::size_t size() const { return all().size(); }
+    bool empty() const { return size() == 0; }
+    static constexpr std::size_t capacity() { return Bound; }
+    T at(std::size_t i) const { return all().at(i); }
+    T operator[](std::size_t i) const { return all()[i]; }
+    std::size_t push_back(const T& value)
+    {
+        return all().push_back(value, [](std::size_t) {});
+    }
+    void set(std::size_t i, const T& value) { all().set(i, value); }
+    template <class F>
+    void update(std::size_t i, F change)
+    {
+        all().update(i, std::move(change));
+    }
+    T pop_back() { return all().pop_back(); }
+
+private:
+    // No pointer lies in shared memory: they are made anew for each call.
+    row all() const { return {&top_, element_, Bound}; }
+
+    mutable typename row::head top_; // both as the row says
+    mutable typename row::element element_[Bound];
 };
 
 } // namespace shared_data
@@ -231,7 +140,7 @@ struct common::codec<shared_data::vector<T>>
     }
     static void write(writer& to, const vector& v)
     {
-        encode(to, std::uint64_t{v.bound_});
+        encode(to, std::uint64_t{v.capacity()});
         encode(to, v.memory_);
     }
     static vector read(reader& from)

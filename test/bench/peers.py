@@ -1,6 +1,6 @@
 # Copyright 2026 The Authors.
 # Distributed under the Boost Software License, Version 1.0.
-"""Python's process pools, as peers of the benchmark.
+"""Python's process pools, queue and lock, as peers of the benchmark.
 
     peers.py NAME [--same] [FILE]   reads counts, one a line, and answers each
                                     with the nanoseconds that so many took
@@ -13,6 +13,7 @@ Every answer is verified; a wrong one is a line that is no number.
 import argparse
 import collections
 import concurrent.futures
+import ctypes
 import json
 import multiprocessing
 import os
@@ -179,6 +180,68 @@ def queue_stream(other, _):
     return run
 
 
+# --- a lock -----------------------------------------------------------------
+
+
+class Sum:
+    """A number in shared memory, and its lock."""
+
+    def __init__(self):
+        self.lock = multiprocessing.Lock()
+        self.number = multiprocessing.RawValue(ctypes.c_ulonglong)
+
+    def add(self, numbers):
+        for i in numbers:
+            with self.lock:
+                self.number.value += i * i
+
+
+def adder(total, pipe, cpus):
+    """Adds what it is told to, until it is killed."""
+    place(cpus)
+    while True:
+        total.add(range(*pipe.recv()))
+        pipe.send(None)
+
+
+class Adder(Sum):
+    """And another process that adds as well, ended with this object."""
+
+    def __init__(self, cpus):
+        super().__init__()
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.process = multiprocessing.Process(
+            target=adder, args=(self, theirs, cpus), daemon=True)
+        self.process.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+
+    def __getstate__(self):
+        return {"lock": self.lock, "number": self.number}
+
+
+def lock(total, _):
+    def run(count):
+        total.number.value = 0
+        total.add(range(count))
+        return total.number.value
+    return run
+
+
+def lock_contended(total, _):
+    def run(count):
+        total.number.value = 0
+        total.pipe.send((0, count // 2))
+        total.add(range(count // 2, count))
+        total.pipe.recv()
+        return total.number.value
+    return run
+
+
 # --- the conversation -------------------------------------------------------
 
 PEERS = {
@@ -190,6 +253,8 @@ PEERS = {
     "pool_map_1": (pool, pool_map_1, 5_000),
     "pool_map_best": (pool, pool_map_best, 1_000_000),
     "queue_stream": (Reader, queue_stream, 20_000),
+    "lock": (Adder, lock, 100_000),
+    "lock_contended": (Adder, lock_contended, 100_000),
     "word_count": (None, word_count, 1),
 }
 

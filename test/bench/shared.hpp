@@ -7,6 +7,8 @@
 
 #include "harness.hpp"
 #include "limits.hpp"
+#include "python.hpp"
+#include "redis.hpp"
 
 #include "common/process.hpp"
 #include "common/shared.hpp"
@@ -23,12 +25,14 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -184,6 +188,37 @@ contestant adding(const std::string& name, bool two)
             {}};
 }
 
+/// How long an addition took at most, while two processes add.
+template <class Number>
+contestant longest_addition(const std::string& name)
+{
+    struct all
+    {
+        Number number;
+        std::atomic<long long> longest{0}; // both
+    };
+    return {name,
+            [name](std::size_t count) {
+                // Enough to meet what is rare, however short a block is.
+                const auto additions = std::max<std::size_t>(count, 1'000'000);
+                const forked_with<all> shared;
+                together(additions, [&](std::size_t) {
+                    const auto start = now();
+                    shared->number.add();
+                    const auto took = now() - start;
+                    auto longest = shared->longest.load();
+                    while (
+                        took > longest && // ends: it only grows
+                        !shared->longest.compare_exchange_weak(longest, took))
+                        continue;
+                });
+                verify(shared->number.value() == additions, name);
+                return static_cast<double>(shared->longest) *
+                       static_cast<double>(count);
+            },
+            {}};
+}
+
 inline void lock(row& row, bool two)
 {
     using namespace boost::interprocess;
@@ -201,7 +236,22 @@ inline void lock(row& row, bool two)
                    "pthread mutex, robust", two)},
         {peer, adding<locked_number<interprocess_sharable_mutex>>(
                    "interprocess_sharable_mutex", two)},
-        {peer, adding<locked_number<locked_file>>("file lock", two)}};
+        {peer, adding<locked_number<locked_file>>("file lock, fcntl", two)},
+        {peer, python("Python multiprocessing.Lock",
+                      {two ? "lock_contended" : "lock"})}};
+}
+
+inline void longest_wait(row& row)
+{
+    using boost::interprocess::interprocess_mutex;
+    constexpr auto peer = opponent::kind::peer;
+    row.ours = longest_addition<guarded_number>("shared_data::guarded");
+    row.against = {
+        {peer, longest_addition<locked_number<interprocess_mutex>>(
+                   "interprocess_mutex")},
+        {peer,
+         longest_addition<locked_number<pthread_lock<PTHREAD_MUTEX_ROBUST>>>(
+             "pthread mutex, robust")}};
 }
 
 // --- a value that is read --------------------------------------------------
@@ -508,20 +558,106 @@ inline contestant mixed_locked()
             {}};
 }
 
+/// A server, and a connection to it for each of two processes.
+class redis_map
+{
+public:
+    explicit redis_map(std::initializer_list<int> cpus) : server_(cpus)
+    {
+        for (std::uint64_t key = 0; key < entries; key += batch)
+        {
+            for (std::uint64_t i = key; i < key + batch; ++i)
+                here_.begin_assignment(dice(i), i);
+            for (std::uint64_t i = 0; i < batch; ++i)
+                here_.end_assignment();
+        }
+    }
+    const redis_client& here() const { return here_; }
+    const redis_client& there() const { return there_; }
+
+    static constexpr std::uint64_t batch = 100;
+    static_assert(entries % batch == 0);
+
+private:
+    redis_server server_;
+    redis_client here_{server_.socket()}, there_{server_.socket()};
+};
+
+inline double find_in(const redis_map& all, std::size_t count, bool& right)
+{
+    return alone(count, [&](std::size_t i) {
+        const auto key = dice(i) % entries;
+        right = right && all.here().find(dice(key)) == key;
+    });
+}
+inline double find_in_batches(const redis_map& all, std::size_t count,
+                              bool& right)
+{
+    const stopwatch time;
+    for (std::size_t i = 0; i < count; i += redis_map::batch)
+    {
+        const auto end = std::min(i + redis_map::batch, count);
+        for (auto n = i; n < end; ++n)
+            all.here().ask_for(dice(dice(n) % entries));
+        for (auto n = i; n < end; ++n)
+            right = right && all.here().answer() == dice(n) % entries;
+    }
+    return time.read();
+}
+inline double mix_in(const redis_map& all, std::size_t count, bool& right)
+{
+    const forked_with<meeting> at;
+    const auto start = [&](std::size_t half) {
+        return child([&, half] { take_part(all.there(), *at, half); });
+    };
+    right = true; // or this throws
+    return mix_together(all.here(), count, *at, start, "Redis");
+}
+
+/// `how(map, count, right)`, with a server of its own on these CPUs.
+template <class How>
+contestant redis(const std::string& name, How how,
+                 std::initializer_list<int> cpus)
+try
+{
+    return {name,
+            [name, how,
+             all = std::make_shared<redis_map>(cpus)](std::size_t count) {
+                bool right = true;
+                const double took = how(*all, count, right);
+                verify(right, name);
+                return took;
+            },
+            {}};
+}
+catch (const std::runtime_error& error)
+{
+    return {name, {}, error.what()};
+}
+
 inline void map_find(row& row)
 {
+    const int there = cpus().there;
     row.ours = finding<shared_map>("shared_data::map");
     row.against = {
         {opponent::kind::peer,
          finding<flat_map>("boost::unordered_flat_map, private"), 0.7},
         {opponent::kind::peer,
-         finding<locked_map>("boost::unordered_map + interprocess_mutex")}};
+         finding<locked_map>("boost::unordered_map + interprocess_mutex")},
+        {opponent::kind::peer, redis("Redis, Unix socket", &find_in, {there}),
+         50},
+        {opponent::kind::peer, redis("Redis, Unix socket, 100 at a time",
+                                     &find_in_batches, {there})}};
 }
 
 inline void map_mixed(row& row)
 {
     row.ours = mixed_shared();
-    row.against = {{opponent::kind::peer, mixed_locked(), 3}};
+    row.against = {
+        {opponent::kind::peer, mixed_locked(), 3},
+        {opponent::kind::peer,
+         redis("Redis, Unix socket", &mix_in, {cpus().here, cpus().there}),
+         50}};
 }
 
 // --- counters --------------------------------------------------------------
@@ -560,6 +696,8 @@ inline std::vector<planned> shared_data_rows()
          [](row& row) { detail::lock(row, false); }},
         {"lock, contended", "the same by two processes, each addition",
          [](row& row) { detail::lock(row, true); }},
+        {"lock, longest wait", "the longest of a million such additions",
+         detail::longest_wait},
         {"snapshot", "64 bytes are read, nobody writes",
          [](row& row) { detail::snapshot(row, false); }},
         {"snapshot, written", "the same while a process writes at 1 MHz",

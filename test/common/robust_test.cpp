@@ -166,6 +166,33 @@ BOOST_AUTO_TEST_CASE(processes_exclude_each_other)
     BOOST_TEST(one->broken == 0u);
 }
 
+// Not by the end of a nap: then this would take minutes.
+BOOST_AUTO_TEST_CASE(an_unlock_wakes_who_sleeps)
+{
+    shared_desk one;
+    const auto add = [](shared_desk d) {
+        common::spin_budget() = 0ns; // who has to wait sleeps
+        for (int i = 0; i < 20'000; ++i)
+        {
+            d->mutex.lock();
+            ++d->count;
+            for (int pause = i % 32; pause > 0; --pause)
+                common::relax();
+            d->mutex.unlock();
+            for (int pause = i % 7; pause > 0; --pause)
+                common::relax();
+        }
+    };
+    const auto start = clock::now();
+    std::vector<common::process> all;
+    for (int i = 0; i < 3; ++i)
+        all.emplace_back(add, one);
+    for (auto& each : all)
+        BOOST_TEST(each.join().success());
+    BOOST_TEST(one->count == 60'000u);
+    BOOST_TEST((clock::now() - start < 20s));
+}
+
 BOOST_AUTO_TEST_CASE(the_next_owner_is_told_of_a_death_until_it_has_repaired)
 {
     shared_desk one;
@@ -264,18 +291,18 @@ struct both
     }
 };
 
-// Takes all, gives up one of them, or none, from wherever it is in the list.
-void hold_and_die(common::shared<both> b, int given_up)
+// Takes all, gives up some of them (f: first, t: theirs, s: second), from
+// wherever they are in the list.
+void hold_and_die(common::shared<both> b, std::string given_up)
 {
     b->first.lock();
     ::pthread_mutex_lock(&b->theirs);
     b->second.lock();
-    if (given_up == 1)
-        ::pthread_mutex_unlock(&b->theirs);
-    if (given_up == 2)
-        b->first.unlock();
-    if (given_up == 3)
-        b->second.unlock();
+    for (const char which : given_up)
+        if (which == 't')
+            ::pthread_mutex_unlock(&b->theirs);
+        else
+            (which == 'f' ? b->first : b->second).unlock();
     die();
 }
 
@@ -286,16 +313,21 @@ void hold_and_die(common::shared<both> b, int given_up)
 BOOST_AUTO_TEST_CASE(it_lives_with_the_robust_locks_of_the_c_library)
 {
     for (const int protocol : {PTHREAD_PRIO_NONE, PTHREAD_PRIO_INHERIT})
-        for (const int order : {0, 1, 2, 3})
+        for (const std::string given_up :
+             {"", "t", "f", "s", "ts", "st", "sf", "fs", "tf", "ft", "stf",
+              "fts", "tsf"})
         {
+            const auto kept = [&](char which) {
+                return given_up.find(which) == given_up.npos;
+            };
             common::shared<both> one{protocol};
-            common::process(&hold_and_die, one, order).join();
+            common::process(&hold_and_die, one, given_up).join();
             BOOST_TEST((one->first.try_lock() ==
-                        (order == 2 ? locked::yes : locked::after_death)));
+                        (kept('f') ? locked::after_death : locked::yes)));
             BOOST_TEST((one->second.try_lock() ==
-                        (order == 3 ? locked::yes : locked::after_death)));
+                        (kept('s') ? locked::after_death : locked::yes)));
             BOOST_TEST(::pthread_mutex_trylock(&one->theirs) ==
-                       (order == 1 ? 0 : EOWNERDEAD));
+                       (kept('t') ? EOWNERDEAD : 0));
             one->first.unlock();
             ::pthread_mutex_consistent(&one->theirs);
             ::pthread_mutex_unlock(&one->theirs);

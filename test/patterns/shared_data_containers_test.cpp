@@ -15,8 +15,11 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <map>
+#include <new>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -167,6 +170,25 @@ BOOST_AUTO_TEST_CASE(it_does_what_a_map_does)
     play(one, 1);
     crowd other(60);
     play(other, 2);
+    const shared<shared_data::static_map<number, wide, 60>> in_place;
+    play(*in_place, 3);
+    const shared<shared_data::static_map<number, wide, 60, crowded>> crowded_in;
+    play(*crowded_in, 4);
+}
+
+BOOST_AUTO_TEST_CASE(a_static_map_has_room_for_its_bound)
+{
+    using small = shared_data::static_map<number, number, 10>;
+    using large = shared_data::static_map<number, number, 20'000>;
+    const shared<large> one;
+    for (number i = 0; i < 20'000; ++i)
+        BOOST_REQUIRE(one->insert(i, i));
+    BOOST_TEST(one->size() == 20'000u);
+    BOOST_TEST((one->find(777) == number{777}));
+    const shared<small> other;
+    number n = 0;
+    BOOST_CHECK_THROW(while (n < 10'000) other->insert(n++, 0), common::full);
+    BOOST_TEST(n > 10u);
 }
 
 // Keys 0 to 63 are always there; keys from 64 on come and go.
@@ -255,6 +277,39 @@ BOOST_AUTO_TEST_CASE(a_death_at_any_instruction_leaves_whole_entries)
     }
 }
 
+// A process of the same user that has gone mad: what it writes may be found,
+// but nobody reads outside the map, or for ever.
+BOOST_AUTO_TEST_CASE(random_words_in_its_memory_are_survived)
+{
+    using text = shared_data::string<12>;
+    using texts = shared_data::static_map<number, text, 100>;
+    const shared<texts> one;
+    std::mt19937_64 dice(5);
+    std::size_t seen = 0;
+    for (int run = 0; run < 300; ++run)
+    {
+        ::new (one.get()) texts;
+        for (number key = 0; key < 100; ++key)
+            one->insert(key, "text");
+        for (int poke = 0; poke < 50; ++poke)
+        {
+            const auto at = dice() % (sizeof(texts) / sizeof(number));
+            const auto word = dice() >> dice() % 64;
+            std::memcpy(reinterpret_cast<std::byte*>(one.get()) +
+                            at * sizeof word,
+                        &word, sizeof word);
+        }
+        for (number key = 0; key < 200; ++key)
+            if (const auto found = one->find(key))
+                seen += found->view().size() <= text::capacity();
+        one->for_each([&](number, const text& found) {
+            seen += found.view().size() <= text::capacity();
+        });
+        ::new (one.get()) texts; // whatever locks were poked
+    }
+    BOOST_TEST(seen > 0u);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_FIXTURE_TEST_SUITE(vector_laws, test::clean)
@@ -314,6 +369,33 @@ BOOST_AUTO_TEST_CASE(a_death_leaves_the_old_element_or_the_new_one)
         BOOST_TEST(one.push_back(wide::of(2)) == old_size);
         BOOST_TEST(one[old_size].word[2] == 2u);
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_static_vector_has_its_memory_with_it)
+{
+    using wide_ones = shared_data::static_vector<wide, 100>;
+    const shared<wide_ones> one;
+    const auto fill = [](shared<wide_ones> v) {
+        while (v->size() < wide_ones::capacity()) // one is added each time
+            v->push_back(wide::of(v->size()));
+    };
+    for (const std::string point : {"vector.half_written", "vector.written"})
+    {
+        const faults armed(point + "=0.1");
+        process(fill, one).join();
+        for (number i = 0; i < one->size(); ++i)
+            BOOST_TEST(one->at(i).whole());
+    }
+    process(fill, one).join();
+    BOOST_TEST(one->size() == 100u);
+    BOOST_TEST((*one)[99].word[0] == 99u);
+    BOOST_CHECK_THROW(one->push_back(wide::of(1)), common::full);
+    one->update(5, [](wide& w) { w = wide::of(7); });
+    one->set(6, wide::of(8));
+    BOOST_TEST(one->at(5).word[1] == 7u);
+    BOOST_TEST(one->at(6).word[2] == 8u);
+    BOOST_TEST(one->pop_back().word[0] == 99u);
+    BOOST_CHECK_THROW(one->at(99), std::out_of_range);
 }
 
 BOOST_AUTO_TEST_CASE(an_absurd_bound_is_an_error)

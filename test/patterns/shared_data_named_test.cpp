@@ -16,7 +16,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -289,6 +291,77 @@ BOOST_AUTO_TEST_CASE(memory_that_is_not_there_is_an_exception)
     const unique its("huge");
     BOOST_TEST(error_of([&] { named<huge>::create(its.name); }) != 0);
     BOOST_TEST(!its.exists());
+}
+
+// /dev/shm of a size of its own, in a mount namespace.
+BOOST_AUTO_TEST_CASE(memory_that_is_full_is_an_exception_and_leaves_no_name)
+{
+    if (!root())
+        return;
+    struct large
+    {
+        std::byte bytes[1 << 20];
+    };
+    const unique its("full");
+    const int result = forked([&] {
+        if (::unshare(CLONE_NEWNS) != 0 ||
+            ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+            ::mount("full", "/dev/shm", "tmpfs", 0, "size=64k") != 0)
+            return 98;
+        if (error_of([&] { named<large>::create(its.name); }) != ENOSPC)
+            return 97;
+        if (its.exists())
+            return 96;
+        const auto small = number::create(its.name, 7);
+        return number::attach(its.name)->load();
+    });
+    if (result == 98)
+        BOOST_WARN_MESSAGE(false, "skipped: no mount namespaces here");
+    else
+        BOOST_TEST(result == 7);
+}
+
+BOOST_AUTO_TEST_CASE(signals_do_not_keep_it_from_being_made)
+{
+    struct large
+    {
+        std::byte bytes[64 << 20];
+    };
+    const unique its("signals");
+    BOOST_TEST(forked([&] {
+                   struct sigaction nothing
+                   {
+                   };
+                   nothing.sa_handler = [](int) {};
+                   ::sigaction(SIGALRM, &nothing, nullptr);
+                   const itimerval often{{0, 1'000}, {0, 1'000}};
+                   ::setitimer(ITIMER_REAL, &often, nullptr);
+                   return error_of([&] { named<large>::create(its.name); });
+               }) == 0);
+}
+
+// Who is not a child finds it by its name; a death in it costs one change.
+BOOST_AUTO_TEST_CASE(a_map_can_have_a_name)
+{
+    using prices = named<shared_data::static_map<std::uint64_t, long, 1'000>>;
+    const unique its("prices");
+    const auto mine = prices::create(its.name);
+    const auto fill = [](std::string name) {
+        const auto there = prices::attach(name);
+        for (std::uint64_t i = 0; i < 1'000; ++i)
+            there->insert_or_assign(i, static_cast<long>(3 * i));
+    };
+    {
+        const faults armed("map.published=0.01");
+        for (int i = 0; i < 5; ++i)
+            process(fill, its.name).join();
+    }
+    BOOST_TEST(process(fill, its.name).join().success());
+    BOOST_TEST(mine->size() == 1'000u);
+    for (std::uint64_t i = 0; i < 1'000; ++i)
+        BOOST_TEST((mine->find(i) == static_cast<long>(3 * i)));
+    using others = named<shared_data::static_map<std::uint64_t, long, 999>>;
+    BOOST_CHECK_THROW(others::attach(its.name), common::malformed);
 }
 
 BOOST_AUTO_TEST_CASE(another_user_cannot_attach)

@@ -10,6 +10,8 @@
 #include <boost/test/unit_test.hpp>
 
 #include "patterns/shared_data/shared_data.hpp"
+#include <signal.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -448,6 +450,86 @@ BOOST_AUTO_TEST_CASE(waiters_that_are_killed_swallow_no_notification)
     one->table.lock()->apples = 1;
     one->more.notify_one();
     BOOST_TEST(last.join_for(20s).has_value());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_FIXTURE_TEST_SUITE(signal_laws, test::clean)
+
+namespace {
+
+// A signal every millisecond, which ends system calls and nothing else.
+void ring_all_the_time()
+{
+    struct sigaction nothing
+    {
+    };
+    nothing.sa_handler = [](int) {};
+    ::sigaction(SIGALRM, &nothing, nullptr);
+    const itimerval often{{0, 1'000}, {0, 1'000}};
+    ::setitimer(ITIMER_REAL, &often, nullptr);
+}
+
+struct all_kinds
+{
+    shared_data::guarded<pair> guarded;
+    shared_data::shared_guarded<pair> read_or_written;
+    shared_data::semaphore<> semaphore{1u};
+    shared_data::event event;
+    shared_data::condition condition;
+    shared_data::barrier<> barrier{2u};
+};
+
+// Waits for what does not come.  Returns how many waits ended before their
+// time, or otherwise than by a timeout.
+int wait_for_all(shared<all_kinds> k)
+{
+    ring_all_the_time();
+    int wrong = 0;
+    const auto ends_in_time = [&](auto wait) {
+        const auto deadline = clock::now() + 60ms;
+        try
+        {
+            wrong += wait(deadline);
+        }
+        catch (const common::timed_out&)
+        {
+        }
+        wrong += clock::now() < deadline;
+    };
+    ends_in_time([&](auto until) {
+        return k->guarded.try_lock_until(until).has_value();
+    });
+    ends_in_time([&](auto until) {
+        return k->read_or_written.try_read(until).has_value();
+    });
+    ends_in_time([&](auto until) {
+        return k->semaphore.try_acquire_until(until).has_value();
+    });
+    ends_in_time([&](auto until) { return k->event.wait(until); });
+    ends_in_time([&](auto until) {
+        shared_data::barrier<>::party me(k->barrier);
+        return me.arrive_and_wait(until);
+    });
+    shared_data::guarded<pair> own;
+    ends_in_time([&](auto until) {
+        auto b = own.lock();
+        return k->condition.wait(
+            b, [](const pair&) { return false; }, until);
+    });
+    return wrong;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(signals_end_no_wait)
+{
+    shared<all_kinds> one;
+    const auto locked = one->guarded.lock();
+    const auto written = one->read_or_written.write();
+    const auto permit = one->semaphore.acquire();
+    process waiter(&wait_for_all, one);
+    BOOST_TEST(waiter.join().code == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

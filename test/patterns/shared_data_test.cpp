@@ -341,6 +341,28 @@ BOOST_AUTO_TEST_CASE(readers_see_whole_versions_in_their_order)
     BOOST_TEST(news == 1'000u);
 }
 
+BOOST_AUTO_TEST_CASE(readers_that_are_killed_are_not_missed)
+{
+    common::shared<snapshot<wide>> one;
+    for (std::uint64_t i = 1; i <= 10; ++i)
+    {
+        common::shared<std::atomic<int>> reads{0};
+        common::process reader(
+            [](common::shared<snapshot<wide>> s,
+               common::shared<std::atomic<int>> n) {
+                for (;; ++*n) // until it is killed
+                    static_cast<void>(s->read());
+            },
+            one, reads);
+        BOOST_REQUIRE(test::eventually([&] { return *reads > 100; }));
+        one->publish(wide::of(i));
+        reader.kill();
+        BOOST_TEST(reader.join().signal == SIGKILL);
+        BOOST_TEST(one->read().word[0] == i);
+        BOOST_TEST(one->version() == i);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_size_that_is_no_multiple_of_a_word_is_fine)
 {
     struct odd
@@ -519,6 +541,21 @@ BOOST_AUTO_TEST_CASE(kills_from_outside_cost_no_money)
     BOOST_TEST(kills > 3);
     BOOST_TEST(end.out == calm.out);
     BOOST_TEST(end.err.find(" 0 wrong") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(the_death_of_the_program_ends_its_workers)
+{
+    running bank({{program("shared_data"), "--transfers", "1000000000000",
+                   "--workers", "3"}});
+    std::vector<pid_t> workers;
+    BOOST_TEST(eventually([&] {
+        workers = workers_of(bank.pid());
+        return workers.size() == 4; // and the auditor
+    }));
+    ::kill(bank.pid(), SIGKILL);
+    BOOST_TEST(bank.wait().signal == SIGKILL);
+    for (const pid_t one : workers)
+        BOOST_TEST(eventually([&] { return !alive(one); }));
 }
 
 BOOST_AUTO_TEST_CASE(few_accounts_and_no_transfers_are_fine)
