@@ -5,10 +5,12 @@
 
 #include "engine.hpp"
 #include "mailbox.hpp"
+#include "master_end.hpp"
 #include "reception.hpp"
 #include "silence.hpp"
 #include "worker.hpp"
 
+#include "common/linux/cpus.hpp"
 #include "common/linux/door.hpp"
 #include "common/process.hpp"
 
@@ -37,8 +39,8 @@ namespace master_worker {
 /// a limit, or that has sent nonsense, is killed, then reaped, and only then
 /// its task is reported lost.  A replacement gets a fresh mailbox.
 ///
-/// Hands a worker one task at a time, and a few more when tasks of its role
-/// have taken only microseconds; takes those back when others are idle.
+/// Hands a worker one task at a time, and where tasks of its role are short, a
+/// few more; takes those back when others are idle.
 class local_engine : public engine
 {
 public:
@@ -53,7 +55,8 @@ public:
         unsigned start_failures = 3; // in a row, then it gives up
         std::chrono::milliseconds start_deadline{60'000};
         std::filesystem::path door; // where others may join; empty: nowhere
-        std::chrono::nanoseconds tiny{20'000}; // batches below this; 0: never
+        std::chrono::microseconds ahead{2'000}; // work that a worker may have
+                                                // behind a task; 0: none
     };
 
     struct worker_info
@@ -185,6 +188,8 @@ public:
 
 private:
     static constexpr std::chrono::milliseconds looks_apart{1}; // after workers
+    static constexpr std::chrono::microseconds unseen{200}; // answers, about
+    static constexpr std::chrono::microseconds shortest_spin{30};
 
     struct outstanding
     {
@@ -227,14 +232,18 @@ private:
 
     struct role_state
     {
-        std::chrono::nanoseconds pace{std::chrono::seconds(1)}; // of a task
+        std::chrono::nanoseconds pace{0}; // of a task; 0: not known
     };
 
     // --- putting ----------------------------------------------------------
 
     unsigned depth(const seat& one) const
     {
-        return roles_[one.role].pace < options_.tiny ? master_end::slots : 1;
+        const auto pace = roles_[one.role].pace;
+        return pace.count() == 0
+                   ? 1
+                   : 1 + static_cast<unsigned>(std::min<std::int64_t>(
+                             master_end::slots - 1, options_.ahead / pace));
     }
 
     unsigned room(const seat& one) const
@@ -268,7 +277,9 @@ private:
 
     void collect(seat& one, time_point now)
     {
-        while (one.box.news()) // ends: so many are out, and no more
+        unsigned answers = 0;
+        const auto since = one.since;
+        for (; one.box.news(); ++answers) // ends: so many are out, and no more
         {
             report r;
             bool failed = false;
@@ -280,26 +291,27 @@ private:
             r.task = one.out.front().task;
             r.worker = one.number;
             r.spent.began =
-                std::clamp(r.spent.began, one.since, std::max(now, one.since));
+                std::clamp(r.spent.began, since, std::max(now, since));
             r.spent.ran = std::clamp<std::chrono::nanoseconds>(
                 r.spent.ran, std::chrono::nanoseconds(0), now - r.spent.began);
             if (!one.out.front().dropped)
                 reports_.push_back(std::move(r));
             one.out.pop_front();
-            one.productive = true;
-            keep_pace(one, now);
-            begin_turn(one, now);
         }
+        one.productive = true;
+        keep_pace(one, (now - since) / answers);
+        begin_turn(one, now);
     }
 
     // One that took long now and then (its CPU was taken from it) says little;
     // several do.
-    void keep_pace(const seat& one, time_point now)
+    void keep_pace(const seat& one, std::chrono::nanoseconds took)
     {
         auto& pace = roles_[one.role].pace;
-        const std::chrono::nanoseconds took = now - one.since;
-        pace = (3 * pace + std::min(took, 8 * pace)) / 4 +
-               std::chrono::nanoseconds(1);
+        took += std::chrono::nanoseconds(1);
+        pace = pace.count() == 0
+                   ? took
+                   : (3 * pace + std::min(took, 8 * pace)) / 4;
     }
 
     bool news() const
@@ -309,11 +321,26 @@ private:
         });
     }
 
-    // As long as a sleep would cost; returns whether there is an answer.
+    // Whether each CPU has a worker to run: it is theirs, then.
+    bool all_cpus_work() const
+    {
+        const auto working = std::count_if(
+            seats_.begin(), seats_.end(),
+            [](const auto& one) { return one->box.out() != 0; });
+        return static_cast<unsigned>(working) >= cpus_;
+    }
+
+    // As long as a sleep would cost, which is more than that of a single wait
+    // on a futex: the worker may have gone to sleep meanwhile, and be on its
+    // way back.  Returns whether there is an answer.
     bool spin(time_point deadline)
     {
+        auto budget = common::spin_budget();
+        if (budget.count() == 0 || all_cpus_work())
+            return news();
+        budget = std::max<std::chrono::nanoseconds>(budget, shortest_spin);
         const auto limit =
-            std::min(deadline, clock::now() + common::spin_budget());
+            std::min(deadline, clock::now() + budget);
         do
             for (int i = 0; i < 32; ++i)
             {
@@ -351,6 +378,19 @@ private:
             reports_.push_back(std::move(r));
     }
 
+    // Asks a worker to ring: not at each answer where they come fast, but while
+    // it still has something to do.  Returns when to look even so.
+    time_point await(const seat& one) const
+    {
+        const auto out = one.box.out();
+        const auto pace = roles_[one.role].pace;
+        if (out < 3 || pace.count() == 0)
+            return one.box.await(out == 0 ? 0 : out - 1), time_point::max();
+        const auto skip = std::min<std::int64_t>((out - 1) / 2, unseen / pace);
+        one.box.await(out - 1 - static_cast<unsigned>(skip));
+        return skip == 0 ? time_point::max() : clock::now() + 10 * unseen;
+    }
+
     // Ends when a worker rings, when one dies, or at `until`.  What workers
     // write cannot keep it asleep: only the bell of the liar is in danger.
     void sleep(time_point until)
@@ -360,7 +400,7 @@ private:
         for (const auto& one : seats_)
             if (one->child)
             {
-                one->box.await(true);
+                until = std::min(until, await(*one));
                 awake = awake || (!one->ready &&
                                   one->box.phase() == mailbox_memory::ready);
                 all.push_back({one->bell.get().get(), POLLIN, 0});
@@ -380,7 +420,7 @@ private:
         for (const auto& one : seats_)
             if (one->child)
             {
-                one->box.await(false);
+                one->box.awake();
                 if (all[2 * i++].revents != 0)
                     one->bell.silence();
             }
@@ -511,7 +551,7 @@ private:
         if (one.guest && one.text.empty()) // it is not ours to reap
             one.text = "process " + std::to_string(pid) +
                        ", which had joined, is gone";
-        if (one.why != verdict::expelled)
+        if (one.why != verdict::expelled && one.box.news())
             collect(one, now); // what it had answered before
         const bool left =
             status.success() && one.box.phase() == mailbox_memory::leaving;
@@ -682,6 +722,7 @@ private:
     }
 
     options options_;
+    unsigned cpus_ = common::kernel::usable_cpus();
     std::vector<role_state> roles_;
     std::function<common::letter(const seat&)> letter_;
     std::vector<std::unique_ptr<seat>> seats_;

@@ -11,6 +11,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "patterns/master_worker/mailbox.hpp"
+#include "patterns/master_worker/worker_end.hpp"
 #include "patterns/master_worker/master_worker.hpp"
 #include <signal.h>
 #include <unistd.h>
@@ -180,8 +181,8 @@ BOOST_AUTO_TEST_CASE(random_bytes_are_refused_and_harm_nobody)
         end.phase();
         end.begun();
         end.recall();
-        end.await(true);
-        end.await(false);
+        end.await(0);
+        end.awake();
         while (end.news()) // ends with the first refusal
         {
             ++looked;
