@@ -43,8 +43,7 @@ inline std::uint64_t quick_sum(std::span<const std::byte> text,
         sum = (sum ^ word) * 0x9e3779b97f4a7c15;
         sum ^= sum >> 32;
         text = text.subspan(part);
-    }
-    while (!text.empty());
+    } while (!text.empty());
     return sum;
 }
 

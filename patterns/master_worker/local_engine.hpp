@@ -103,11 +103,11 @@ public:
     /// Lets workers that are idle leave, kills the others, reaps them all.
     ~local_engine() override { end_all(); }
 
-    std::size_t window(unsigned role) override
+    std::size_t window(unsigned role, bool alone) override
     {
         std::size_t room = 0;
         for (const auto& one : seats_)
-            room += one->role == role ? this->room(*one) : 0;
+            room += one->role == role ? this->room(*one, alone) : 0;
         return room;
     }
 
@@ -115,14 +115,15 @@ public:
     {
         seat* best = nullptr; // who has least to do
         for (const auto& one : seats_)
-            if (one->role == what.role && room(*one) != 0 &&
+            if (one->role == what.role && room(*one, what.alone) != 0 &&
                 (best == nullptr || one->box.out() < best->box.out()))
                 best = one.get();
         if (best == nullptr)
             throw std::logic_error("a task was put where there is no room");
         const bool first = best->box.out() == 0;
         best->box.post(what, first);
-        best->out.push_back({what.task, what.deadline, what.silence});
+        best->out.push_back({what.task, what.deadline, what.silence,
+                             what.measured, what.alone});
         if (first)
             begin_turn(*best, clock::now());
     }
@@ -131,8 +132,7 @@ public:
     {
         for (;;) // ends with a report or at the deadline
         {
-            look();
-            if (reports_.empty() || ++taken_ % 32 == 0) // a clock costs time
+            if (++takes_ % 32 == 0) // a clock costs time
                 if (const auto now = clock::now(); now > tended_ + looks_apart)
                     tend(now);
             if (!reports_.empty())
@@ -141,6 +141,8 @@ public:
                 reports_.pop_front();
                 return true;
             }
+            if (hear(into))
+                return true;
             if (deadline == time_point::min() || clock::now() >= deadline)
                 return false;
             if (spin(deadline) || rebalance())
@@ -188,13 +190,14 @@ public:
 
 private:
     static constexpr std::chrono::milliseconds looks_apart{1}; // after workers
-    static constexpr std::chrono::microseconds unseen{200}; // answers, about
+    static constexpr std::chrono::microseconds unseen{200};    // answers, about
     static constexpr std::chrono::microseconds shortest_spin{30};
 
     struct outstanding
     {
         std::uint64_t task;
         std::chrono::nanoseconds deadline, silence;
+        bool measured, alone;
         bool dropped = false;
     };
 
@@ -218,6 +221,7 @@ private:
         common::kernel::visitor line; // of a guest: it ends with us by its end
         std::deque<outstanding> out;  // in the order of their turns
         time_point born{}, since{};   // since: the first of `out` is the first
+        unsigned answers = 0;         // read since then
         bool ready = false, productive = false;
         verdict why = verdict::none;
         std::string text; // of the verdict
@@ -233,25 +237,20 @@ private:
     struct role_state
     {
         std::chrono::nanoseconds pace{0}; // of a task; 0: not known
+        unsigned depth = 1;               // tasks that a worker may have
     };
 
     // --- putting ----------------------------------------------------------
 
-    unsigned depth(const seat& one) const
-    {
-        const auto pace = roles_[one.role].pace;
-        return pace.count() == 0
-                   ? 1
-                   : 1 + static_cast<unsigned>(std::min<std::int64_t>(
-                             master_end::slots - 1, options_.ahead / pace));
-    }
-
-    unsigned room(const seat& one) const
+    unsigned room(const seat& one, bool alone) const
     {
         const bool open =
             one.ready && !one.retiring && one.why == verdict::none;
-        const auto limit = open ? depth(one) : 0;
-        return limit - std::min(limit, one.box.out());
+        const auto out = one.box.out();
+        if (!open || (out != 0 && (alone || one.out.back().alone)))
+            return 0;
+        const auto limit = alone ? 1 : roles_[one.role].depth;
+        return limit - std::min(limit, out);
     }
 
     void begin_turn(seat& one, time_point now)
@@ -268,50 +267,59 @@ private:
 
     // --- taking -----------------------------------------------------------
 
-    void look()
+    // The next answer of any worker.
+    bool hear(report& into)
     {
         for (auto& one : seats_)
-            if (one->box.news() && one->why != verdict::expelled)
-                collect(*one, clock::now());
+            while (one->box.news() && one->why != verdict::expelled)
+                if (read(*one, into)) // else it was dropped, or is condemned
+                    return true;
+        return false;
     }
 
-    void collect(seat& one, time_point now)
+    // Returns false when there is nothing to report.
+    bool read(seat& one, report& r)
     {
-        unsigned answers = 0;
-        const auto since = one.since;
-        for (; one.box.news(); ++answers) // ends: so many are out, and no more
+        const auto asked = one.out.front();
+        bool failed = false;
+        const auto wrong = one.box.read(asked.task, r.content, failed, r.spent);
+        if (!wrong.empty())
+            return condemn(one, verdict::expelled, wrong), false;
+        r.what = failed ? report::kind::failed : report::kind::finished;
+        r.task = asked.task;
+        r.worker = one.number;
+        if (asked.measured)
         {
-            report r;
-            bool failed = false;
-            const auto wrong =
-                one.box.read(one.out.front().task, r.content, failed, r.spent);
-            if (!wrong.empty())
-                return condemn(one, verdict::expelled, wrong);
-            r.what = failed ? report::kind::failed : report::kind::finished;
-            r.task = one.out.front().task;
-            r.worker = one.number;
-            r.spent.began =
-                std::clamp(r.spent.began, since, std::max(now, since));
+            const auto now = std::max(clock::now(), one.since);
+            r.spent.began = std::clamp(r.spent.began, one.since, now);
             r.spent.ran = std::clamp<std::chrono::nanoseconds>(
                 r.spent.ran, std::chrono::nanoseconds(0), now - r.spent.began);
-            if (!one.out.front().dropped)
-                reports_.push_back(std::move(r));
-            one.out.pop_front();
         }
+        one.out.pop_front();
         one.productive = true;
-        keep_pace(one, (now - since) / answers);
-        begin_turn(one, now);
+        ++one.answers;
+        if (!one.box.news() || one.answers == master_end::slots)
+            keep_pace(one, clock::now());
+        return !asked.dropped;
     }
 
-    // One that took long now and then (its CPU was taken from it) says little;
-    // several do.
-    void keep_pace(const seat& one, std::chrono::nanoseconds took)
+    // What came together took the same time each, so far as we know.  One that
+    // took long now and then (its CPU was taken from it) says little; several
+    // do.
+    void keep_pace(seat& one, time_point now)
     {
-        auto& pace = roles_[one.role].pace;
-        took += std::chrono::nanoseconds(1);
-        pace = pace.count() == 0
-                   ? took
-                   : (3 * pace + std::min(took, 8 * pace)) / 4;
+        auto& role = roles_[one.role];
+        const auto took = (now - one.since) / std::exchange(one.answers, 0u) +
+                          std::chrono::nanoseconds(1);
+        role.pace = role.pace.count() == 0
+                        ? took
+                        : (3 * role.pace + std::min<std::chrono::nanoseconds>(
+                                               took, 8 * role.pace)) /
+                              4;
+        role.depth =
+            1 + static_cast<unsigned>(std::min<std::int64_t>(
+                    master_end::slots - 1, options_.ahead / role.pace));
+        begin_turn(one, now);
     }
 
     bool news() const
@@ -324,9 +332,9 @@ private:
     // Whether each CPU has a worker to run: it is theirs, then.
     bool all_cpus_work() const
     {
-        const auto working = std::count_if(
-            seats_.begin(), seats_.end(),
-            [](const auto& one) { return one->box.out() != 0; });
+        const auto working =
+            std::count_if(seats_.begin(), seats_.end(),
+                          [](const auto& one) { return one->box.out() != 0; });
         return static_cast<unsigned>(working) >= cpus_;
     }
 
@@ -339,8 +347,7 @@ private:
         if (budget.count() == 0 || all_cpus_work())
             return news();
         budget = std::max<std::chrono::nanoseconds>(budget, shortest_spin);
-        const auto limit =
-            std::min(deadline, clock::now() + budget);
+        const auto limit = std::min(deadline, clock::now() + budget);
         do
             for (int i = 0; i < 32; ++i)
             {
@@ -357,7 +364,7 @@ private:
     bool rebalance()
     {
         for (const auto& idle : seats_)
-            if (room(*idle) != 0 && idle->box.out() == 0)
+            if (room(*idle, true) != 0)
                 for (auto& busy : seats_)
                     if (busy->role == idle->role && busy->out.size() > 1 &&
                         busy->why == verdict::none && busy->box.recall())
@@ -369,11 +376,12 @@ private:
         return false;
     }
 
-    void give_back(const outstanding& one)
+    void give_back(const outstanding& one, const std::string& suspicion = {})
     {
         report r;
         r.what = report::kind::returned;
         r.task = one.task;
+        r.text = suspicion;
         if (!one.dropped)
             reports_.push_back(std::move(r));
     }
@@ -511,6 +519,7 @@ private:
     void launch(seat& one, time_point now)
     {
         one.ready = one.productive = false;
+        one.answers = 0;
         one.why = verdict::none;
         one.text.clear();
         one.box = master_end(mailbox_memory::create(options_.payload));
@@ -551,30 +560,35 @@ private:
         if (one.guest && one.text.empty()) // it is not ours to reap
             one.text = "process " + std::to_string(pid) +
                        ", which had joined, is gone";
-        if (one.why != verdict::expelled && one.box.news())
-            collect(one, now); // what it had answered before
+        while (one.box.news() && one.why != verdict::expelled)
+        {
+            report answered; // before it died
+            if (read(one, answered))
+                reports_.push_back(std::move(answered));
+        }
         const bool left =
             status.success() && one.box.phase() == mailbox_memory::leaving;
-        bool charged = false;
-        for (unsigned i = 0; i < one.out.size(); ++i)
+        // It runs one at a time, in order.  Where it has written nonsense, any
+        // of those could have done it: they are tried again one by one.
+        const bool doubtful =
+            one.why == verdict::expelled && one.out.size() > 1;
+        const bool charged = !one.out.empty() && !left && !doubtful &&
+                             (one.why == verdict::expelled || one.box.begun());
+        if (charged)
         {
-            // It runs one at a time, in order.
-            if (i == 0 && !left &&
-                (one.why == verdict::expelled || one.box.begun()))
-            {
-                charged = true;
-                lose(one, pid, status);
-            }
-            else
-                give_back(one.out[i]);
+            lose(one, pid, status);
+            one.out.pop_front();
         }
+        for (const auto& task : one.out)
+            give_back(task, doubtful ? one.text : std::string());
         one.out.clear();
         const bool meant = left || one.why == verdict::unwanted ||
                            (one.retiring && status.success());
         announce(meant ? report::kind::left : report::kind::died, one, pid,
                  status);
-        const bool excused = left || charged || one.guest || one.productive ||
-                             one.retiring || one.why == verdict::unwanted ||
+        const bool excused = left || charged || doubtful || one.guest ||
+                             one.productive || one.retiring ||
+                             one.why == verdict::unwanted ||
                              now > one.born + options_.settled;
         const auto cause = one.box.cause();
         one.box = master_end();
@@ -730,7 +744,7 @@ private:
     std::deque<report> reports_;
     time_point tended_{}, alarm_{};
     unsigned numbers_ = 0;
-    unsigned taken_ = 0;           // reports
+    unsigned takes_ = 0;
     unsigned failed_launches_ = 0; // in a row, like ...
     unsigned failed_starts_ = 0, killed_starts_ = 0;
     bool broken_ = false;

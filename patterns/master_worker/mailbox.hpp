@@ -121,7 +121,7 @@ struct mailbox_memory
         alignas(128) common::event_count work; // worker sleeps, master notifies
         // master: it sleeps until this turn is answered; 0: it is awake
         alignas(128) std::atomic<std::uint64_t> awaited{0};
-        std::atomic<std::uint32_t> closing{0}; // master, once
+        std::atomic<std::uint32_t> closing{0};                   // master, once
         alignas(128) std::atomic<std::uint32_t> phase{starting}; // worker
         std::atomic<std::uint32_t> cause_size{0}; // worker, if it cannot start
         std::atomic<std::uint64_t> turn{slots - 1}; // worker: begun last

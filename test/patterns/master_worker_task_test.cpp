@@ -68,7 +68,7 @@ using message = std::variant<grow, shout>;
 class engine_of_one : public master_worker::engine, private common::output
 {
 public:
-    std::size_t window(unsigned) override { return reports_.size() < 3; }
+    std::size_t window(unsigned, bool) override { return reports_.size() < 3; }
     void put(const master_worker::assignment& what) override
     {
         master_worker::report r;
