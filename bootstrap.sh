@@ -97,6 +97,8 @@ if wants bench "$@"; then
     builds '#include <zmq.h>' -lzmq || lack ZeroMQ libzmq3-dev
     have python3 || lack Python python3
     have pigz || lack pigz pigz
+    have mpicxx || lack "Open MPI" libopenmpi-dev
+    have mpirun || lack mpirun openmpi-bin
 fi
 if wants browser "$@"; then
     have chromium || lack Chromium chromium
