@@ -147,8 +147,10 @@ public:
                 return false;
             if (spin(deadline) || rebalance())
                 continue;
-            sleep(std::min(deadline, alarm_));
-            tend(clock::now());
+            const bool stirred = sleep(std::min(deadline, alarm_));
+            if (const auto now = clock::now();
+                stirred || now >= alarm_ || now > tended_ + looks_apart)
+                tend(now);
         }
     }
 
@@ -190,7 +192,7 @@ public:
 
 private:
     static constexpr std::chrono::milliseconds looks_apart{1}; // after workers
-    static constexpr std::chrono::microseconds unseen{200};    // answers, about
+    static constexpr std::chrono::microseconds unseen{1000};   // answers, about
     static constexpr std::chrono::microseconds shortest_spin{30};
 
     struct outstanding
@@ -396,15 +398,17 @@ private:
             return one.box.await(out == 0 ? 0 : out - 1), time_point::max();
         const auto skip = std::min<std::int64_t>((out - 1) / 2, unseen / pace);
         one.box.await(out - 1 - static_cast<unsigned>(skip));
-        return skip == 0 ? time_point::max() : clock::now() + 10 * unseen;
+        return skip == 0 ? time_point::max() : clock::now() + 2 * unseen;
     }
 
     // Ends when a worker rings, when one dies, or at `until`.  What workers
     // write cannot keep it asleep: only the bell of the liar is in danger.
-    void sleep(time_point until)
+    // Returns whether a worker has come or gone, or may have.
+    bool sleep(time_point until)
     {
-        std::vector<pollfd> all;
-        bool awake = false;
+        auto& all = watched_;
+        all.clear();
+        bool awake = false, stirred = false;
         for (const auto& one : seats_)
             if (one->child)
             {
@@ -429,9 +433,12 @@ private:
             if (one->child)
             {
                 one->box.awake();
-                if (all[2 * i++].revents != 0)
+                if (all[i].revents != 0)
                     one->bell.silence();
+                stirred = stirred || !one->ready || all[i + 1].revents != 0;
+                i += 2;
             }
+        return stirred || (door_ && all.back().revents != 0);
     }
 
     // --- workers ----------------------------------------------------------
@@ -742,6 +749,7 @@ private:
     std::vector<std::unique_ptr<seat>> seats_;
     std::unique_ptr<reception> door_;
     std::deque<report> reports_;
+    std::vector<pollfd> watched_; // while it sleeps
     time_point tended_{}, alarm_{};
     unsigned numbers_ = 0;
     unsigned takes_ = 0;
