@@ -82,6 +82,10 @@ public:
                                   arguments...);
         })
     {
+        for (const auto workers : wanted.workers)
+            if (workers == 0 && wanted.door.empty())
+                throw std::invalid_argument("a role without workers needs a "
+                                            "door, by which they join");
         if (!wanted.door.empty())
             door_ = std::make_unique<reception>(wanted.door);
         for (unsigned role = 0; role < wanted.workers.size(); ++role)
@@ -157,12 +161,14 @@ public:
     void drop(std::uint64_t task) override
     {
         for (auto& one : seats_)
-            for (unsigned i = 0; i < one->out.size(); ++i)
+            for (std::size_t i = 0; i < one->out.size(); ++i)
                 if (one->out[i].task == task && !one->out[i].dropped)
                 {
                     one->out[i].dropped = true;
                     if (i == 0)
                         condemn(*one, verdict::unwanted, "");
+                    else
+                        recall(*one, i);
                 }
     }
 
@@ -369,13 +375,23 @@ private:
             if (room(*idle, true) != 0)
                 for (auto& busy : seats_)
                     if (busy->role == idle->role && busy->out.size() > 1 &&
-                        busy->why == verdict::none && busy->box.recall())
-                    {
-                        give_back(busy->out.back());
-                        busy->out.pop_back();
+                        recall(*busy, busy->out.size() - 1))
                         return true;
-                    }
         return false;
+    }
+
+    // Takes back what is posted from number `first` of `out` on, the last one
+    // first, as far as the worker has not begun it.  Returns whether any.
+    bool recall(seat& one, std::size_t first)
+    {
+        const auto before = one.out.size();
+        while (one.why == verdict::none && one.out.size() > first &&
+               one.box.recall()) // ends: there are fewer each time
+        {
+            give_back(one.out.back());
+            one.out.pop_back();
+        }
+        return one.out.size() != before;
     }
 
     void give_back(const outstanding& one, const std::string& suspicion = {})
