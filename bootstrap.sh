@@ -98,6 +98,8 @@ if wants bench "$@"; then
     have python3 || lack Python python3
     have pigz || lack pigz pigz
     have redis-server || lack Redis redis-server
+    have mpicxx || lack "Open MPI" libopenmpi-dev
+    have mpirun || lack mpirun openmpi-bin
 fi
 if wants browser "$@"; then
     have chromium || lack Chromium chromium

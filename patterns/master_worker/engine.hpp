@@ -54,6 +54,7 @@ struct assignment
     std::chrono::nanoseconds deadline{0}; // from its start; 0: none
     std::chrono::nanoseconds silence{0};  // between signs of progress; 0: any
     bool measured = false;
+    bool alone = false; // never with others in one worker
 };
 
 /// What an engine has to say.
@@ -64,7 +65,7 @@ struct report
         finished, // content: the result
         failed,   // content: the common::error_message that it threw
         lost,     // why, pid, status, text; its worker is gone for certain
-        returned, // nobody has begun it, and nobody will: put it again
+        returned, // nobody is to blame: put it again; text: put it alone
         joined,   // a worker is there
         left,     // a worker is gone, as it was meant to
         died,     // a worker is gone otherwise: pid, status, text
@@ -100,11 +101,13 @@ class engine
 public:
     virtual ~engine() = default;
 
-    /// How many tasks of this role can be put now.
-    virtual std::size_t window(unsigned role) = 0;
+    /// How many tasks of this role can be put now; how many that are to be
+    /// alone.
+    virtual std::size_t window(unsigned role, bool alone) = 0;
 
-    /// Hands out a task.  Requires: window(role) is not 0; no attempt of the
-    /// same task is out, or else it is a copy that competes with it.
+    /// Hands out a task.  Requires: there is room for it in the window; no
+    /// attempt of the same task is out, or else it is a copy that competes
+    /// with it.
     virtual void put(const assignment& what) = 0;
 
     /// The next report, waiting for it until `deadline` (time_point::min():

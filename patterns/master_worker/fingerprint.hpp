@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -30,22 +31,19 @@ inline std::uint64_t fingerprint(std::span<const std::byte> text,
 inline std::uint64_t quick_sum(std::span<const std::byte> text,
                                std::uint64_t sum)
 {
-    constexpr std::uint64_t odd = 0x9e3779b97f4a7c15;
-    const auto mix = [&](std::uint64_t word) {
-        sum = (sum ^ word) * odd;
-        sum ^= sum >> 32;
-    };
-    mix(text.size());
-    for (; text.size() >= 8; text = text.subspan(8)) // ends: it gets shorter
+    sum += text.size() << 32;
+    do // ends: it gets shorter
     {
+        const auto part = std::min<std::size_t>(text.size(), 8);
         std::uint64_t word = 0;
-        std::memcpy(&word, text.data(), 8);
-        mix(word);
-    }
-    std::uint64_t rest = 0;
-    if (!text.empty())
-        std::memcpy(&rest, text.data(), text.size());
-    mix(rest);
+        if (part == 8)
+            std::memcpy(&word, text.data(), 8);
+        else if (part != 0)
+            std::memcpy(&word, text.data(), part);
+        sum = (sum ^ word) * 0x9e3779b97f4a7c15;
+        sum ^= sum >> 32;
+        text = text.subspan(part);
+    } while (!text.empty());
     return sum;
 }
 

@@ -3,11 +3,11 @@
 
 #pragma once
 
+#include "checksum.hpp"
+
 #include "common/fault.hpp"
 #include "common/linux/descriptor.hpp"
 #include "common/wait.hpp"
-
-#include <boost/crc.hpp>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -117,14 +117,15 @@ public:
     void append(std::string_view key, std::span<const std::byte> result)
     {
         const auto at = pending_.size();
-        pending_.append(frame, '\0');
-        pending_ += number(key.size());
+        const auto size = 4 + key.size() + result.size();
+        pending_.resize(at + frame); // filled below
+        put_number(pending_, key.size());
         pending_ += key;
         pending_.append(reinterpret_cast<const char*>(result.data()),
                         result.size());
-        const auto body = std::string_view(pending_).substr(at + frame);
-        pending_.replace(at, frame,
-                         number(body.size()) + number(checksum(body)));
+        set_number(pending_, at, size);
+        set_number(pending_, at + 4,
+                   crc32c(std::string_view(pending_).substr(at + frame)));
     }
 
     /// Writes what was appended.  Throws journal_error when that fails, as on
@@ -171,11 +172,21 @@ private:
 
     static off_t offset(std::size_t n) { return static_cast<off_t>(n); }
 
+    // Requires: four bytes at `at`.
+    static void set_number(std::string& text, std::size_t at, std::size_t n)
+    {
+        for (std::size_t i = 0; i < 4; ++i)
+            text[at + i] = static_cast<char>(n >> 8 * i & 0xff);
+    }
+    static void put_number(std::string& text, std::size_t n)
+    {
+        text.resize(text.size() + 4);
+        set_number(text, text.size() - 4, n);
+    }
     static std::string number(std::size_t n)
     {
         std::string result;
-        for (int shift = 0; shift < 32; shift += 8)
-            result += static_cast<char>(n >> shift & 0xff);
+        put_number(result, n);
         return result;
     }
     // Requires: four bytes at `at`.
@@ -188,16 +199,8 @@ private:
     }
     static std::string framed(const std::string& body)
     {
-        return number(body.size()) + number(checksum(body)) + body;
+        return number(body.size()) + number(crc32c(body)) + body;
     }
-    static std::uint32_t checksum(std::string_view body)
-    {
-        boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true>
-            crc; // CRC-32C
-        crc.process_bytes(body.data(), body.size());
-        return crc.checksum();
-    }
-
     // What stands in the frame at `at`; nothing with a null pointer when there
     // is no whole and sound one.  `behind` is set where one could end.
     static std::string_view unframe(std::string_view text, std::size_t at,
@@ -211,8 +214,8 @@ private:
             return {};
         behind = at + frame + size;
         const auto body = text.substr(at + frame, size);
-        return checksum(body) == number_at(text, at + 4) ? body
-                                                         : std::string_view();
+        return crc32c(body) == number_at(text, at + 4) ? body
+                                                       : std::string_view();
     }
 
     std::string header(const std::string& program) const

@@ -11,10 +11,13 @@
 
 #include "common/error.hpp"
 
+#include <boost/unordered/unordered_flat_map.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -96,7 +99,8 @@ public:
         r->number = ++counts_.submitted;
         speculates_ = speculates_ || r->how.speculate > 0;
         r->owner = link_;
-        r->submitted = clock::now();
+        if (measure_)
+            r->submitted = clock::now();
         if (journal_)
             r->journal_key = key_of(*r);
         tell(event::kind::received, *r);
@@ -181,6 +185,7 @@ private:
     struct role_state
     {
         std::deque<record_ptr> queue;
+        // Since there is a task that speculates.
         std::uint64_t finished = 0;
         std::chrono::nanoseconds spent{0}; // on those
     };
@@ -209,8 +214,10 @@ private:
         if (later_.empty() && !speculates_ &&
             std::all_of(roles_.begin(), roles_.end(),
                         [](const auto& one) { return one.queue.empty(); }))
-            return; // without a look at the clock
-        const auto now = clock::now();
+            return;
+        // A look at the clock takes longer than the rest of this.
+        const auto now =
+            later_.empty() && !speculates_ ? time_point() : clock::now();
         while (!later_.empty() && later_.begin()->first <= now)
         {
             const auto& r = later_.begin()->second;
@@ -221,7 +228,8 @@ private:
         for (unsigned i = 0; i < roles_.size(); ++i)
         {
             auto& queue = roles_[i].queue;
-            while (!queue.empty() && engine_->window(i) != 0)
+            while (!queue.empty() &&
+                   engine_->window(i, queue.front()->alone) != 0)
             {
                 if (queue.front()->end == outcome::pending) // not cancelled
                     put(*queue.front(), now); // it stays here if that throws
@@ -235,10 +243,11 @@ private:
     void put(record& r, time_point now)
     {
         engine_->put({r.number, r.attempts, r.how.role, r.entry, r.input,
-                      r.how.deadline, r.how.silence, measure_});
+                      r.how.deadline, r.how.silence, measure_, r.alone});
         if (r.copies++ == 0)
             r.put = now;
-        tell(event::kind::started, r);
+        if (!std::exchange(r.told, true) || r.copies > 1)
+            tell(event::kind::started, r);
     }
 
     // A second copy of the task that has run longest, for who has nothing else
@@ -261,7 +270,7 @@ private:
                                average * slowest->how.speculate);
         if (now < due)
             next_copy_ = std::min(next_copy_, due);
-        else if (engine_->window(role) != 0)
+        else if (engine_->window(role, slowest->alone) != 0)
         {
             ++counts_.copied;
             put(*slowest, now);
@@ -315,12 +324,14 @@ private:
             return; // cancelled meanwhile
         const auto r = found->second;
         r->copies -= std::min(r->copies, 1u);
-        what.spent.waited = what.spent.began - r->submitted;
+        if (measure_)
+            what.spent.waited = what.spent.began - r->submitted;
         if (what.what == report::kind::finished)
             return finish(r, what);
         // A worker that says it never began is believed, but not for ever.
         if (what.what != report::kind::returned || ++r->returned > 100)
             return fail(r, what);
+        r->alone = r->alone || !what.text.empty();
         if (r->copies == 0)
             roles_[r->how.role].queue.push_front(r);
     }
@@ -329,9 +340,12 @@ private:
     {
         if (std::exchange(r->copies, 0) != 0)
             engine_->drop(r->number); // the slower copies
-        auto& role = roles_[r->how.role];
-        ++role.finished;
-        role.spent += std::chrono::nanoseconds(clock::now() - r->put);
+        if (r->put != time_point())
+        {
+            auto& role = roles_[r->how.role];
+            ++role.finished;
+            role.spent += std::chrono::nanoseconds(clock::now() - r->put);
+        }
         r->content = std::move(what.content);
         r->spent = what.spent;
         tell(event::kind::finished, what, "value");
@@ -366,6 +380,7 @@ private:
         r->failures.push_back(failure_of(*r, what));
         const auto& last = r->failures.back();
         ++r->attempts;
+        r->told = false;
         if (r->copies != 0)
             return; // its copy may still come to something
         if (r->attempts < r->how.retry.attempts && allows(r->how.retry, last))
@@ -450,9 +465,9 @@ private:
 
     void abandon(const std::string& why)
     {
-        while (!active_.empty()) // each turn settles one
+        std::map<std::uint64_t, record_ptr> all(active_.begin(), active_.end());
+        for (const auto& [number, r] : all)
         {
-            const auto r = active_.begin()->second;
             r->why = why;
             r->copies = 0;
             settle(r, outcome::abandoned);
@@ -514,10 +529,13 @@ private:
     {
         if (!r.how.key.empty())
             return "=" + r.how.key;
-        auto sum = fingerprint_of_this_program();
-        sum = fingerprint(std::as_bytes(std::span(&r.entry, 1)), sum);
-        sum = fingerprint(r.input, sum);
-        return "#" + std::to_string(r.number) + ":" + std::to_string(sum);
+        const std::uint64_t sum =
+            quick_sum(r.input, fingerprint_of_this_program() ^
+                                   static_cast<std::uint64_t>(r.entry) << 1);
+        std::string key(15, '#'); // no longer: such a string needs no memory
+        std::memcpy(key.data() + 1, &sum, 8);
+        std::memcpy(key.data() + 9, &r.number, 6);
+        return key;
     }
 
     std::shared_ptr<link> link_ = std::make_shared<link>();
@@ -525,9 +543,10 @@ private:
     std::unique_ptr<journal> journal_;
     bool measure_;
     std::function<void(const event&)> on_event_;
-    std::map<std::uint64_t, record_ptr> active_; // by number: not at their end
-    std::vector<record_ptr> unsaved_;            // at their end, but for the
-                                                 // journal
+    // By number: those that are not at their end.
+    boost::unordered_flat_map<std::uint64_t, record_ptr> active_;
+    std::vector<record_ptr> unsaved_; // at their end, but for the
+                                      // journal
     std::vector<role_state> roles_;
     std::multimap<time_point, record_ptr> later_; // to be tried again then
     std::deque<std::function<void()>> due_;

@@ -5,10 +5,12 @@
 
 #include "engine.hpp"
 #include "mailbox.hpp"
+#include "master_end.hpp"
 #include "reception.hpp"
 #include "silence.hpp"
 #include "worker.hpp"
 
+#include "common/linux/cpus.hpp"
 #include "common/linux/door.hpp"
 #include "common/process.hpp"
 
@@ -37,8 +39,8 @@ namespace master_worker {
 /// a limit, or that has sent nonsense, is killed, then reaped, and only then
 /// its task is reported lost.  A replacement gets a fresh mailbox.
 ///
-/// Hands a worker one task at a time, and a few more when tasks of its role
-/// have taken only microseconds; takes those back when others are idle.
+/// Hands a worker one task at a time, and where tasks of its role are short, a
+/// few more; takes those back when others are idle.
 class local_engine : public engine
 {
 public:
@@ -53,7 +55,8 @@ public:
         unsigned start_failures = 3; // in a row, then it gives up
         std::chrono::milliseconds start_deadline{60'000};
         std::filesystem::path door; // where others may join; empty: nowhere
-        std::chrono::nanoseconds tiny{20'000}; // batches below this; 0: never
+        std::chrono::microseconds ahead{2'000}; // work that a worker may have
+                                                // behind a task; 0: none
     };
 
     struct worker_info
@@ -79,6 +82,10 @@ public:
                                   arguments...);
         })
     {
+        for (const auto workers : wanted.workers)
+            if (workers == 0 && wanted.door.empty())
+                throw std::invalid_argument("a role without workers needs a "
+                                            "door, by which they join");
         if (!wanted.door.empty())
             door_ = std::make_unique<reception>(wanted.door);
         for (unsigned role = 0; role < wanted.workers.size(); ++role)
@@ -100,11 +107,11 @@ public:
     /// Lets workers that are idle leave, kills the others, reaps them all.
     ~local_engine() override { end_all(); }
 
-    std::size_t window(unsigned role) override
+    std::size_t window(unsigned role, bool alone) override
     {
         std::size_t room = 0;
         for (const auto& one : seats_)
-            room += one->role == role ? this->room(*one) : 0;
+            room += one->role == role ? this->room(*one, alone) : 0;
         return room;
     }
 
@@ -112,14 +119,15 @@ public:
     {
         seat* best = nullptr; // who has least to do
         for (const auto& one : seats_)
-            if (one->role == what.role && room(*one) != 0 &&
+            if (one->role == what.role && room(*one, what.alone) != 0 &&
                 (best == nullptr || one->box.out() < best->box.out()))
                 best = one.get();
         if (best == nullptr)
             throw std::logic_error("a task was put where there is no room");
         const bool first = best->box.out() == 0;
         best->box.post(what, first);
-        best->out.push_back({what.task, what.deadline, what.silence});
+        best->out.push_back({what.task, what.deadline, what.silence,
+                             what.measured, what.alone});
         if (first)
             begin_turn(*best, clock::now());
     }
@@ -128,8 +136,7 @@ public:
     {
         for (;;) // ends with a report or at the deadline
         {
-            look();
-            if (reports_.empty() || ++taken_ % 32 == 0) // a clock costs time
+            if (++takes_ % 32 == 0) // a clock costs time
                 if (const auto now = clock::now(); now > tended_ + looks_apart)
                     tend(now);
             if (!reports_.empty())
@@ -138,24 +145,30 @@ public:
                 reports_.pop_front();
                 return true;
             }
+            if (hear(into))
+                return true;
             if (deadline == time_point::min() || clock::now() >= deadline)
                 return false;
             if (spin(deadline) || rebalance())
                 continue;
-            sleep(std::min(deadline, alarm_));
-            tend(clock::now());
+            const bool stirred = sleep(std::min(deadline, alarm_));
+            if (const auto now = clock::now();
+                stirred || now >= alarm_ || now > tended_ + looks_apart)
+                tend(now);
         }
     }
 
     void drop(std::uint64_t task) override
     {
         for (auto& one : seats_)
-            for (unsigned i = 0; i < one->out.size(); ++i)
+            for (std::size_t i = 0; i < one->out.size(); ++i)
                 if (one->out[i].task == task && !one->out[i].dropped)
                 {
                     one->out[i].dropped = true;
                     if (i == 0)
                         condemn(*one, verdict::unwanted, "");
+                    else
+                        recall(*one, i);
                 }
     }
 
@@ -185,11 +198,14 @@ public:
 
 private:
     static constexpr std::chrono::milliseconds looks_apart{1}; // after workers
+    static constexpr std::chrono::microseconds unseen{1000};   // answers, about
+    static constexpr std::chrono::microseconds shortest_spin{30};
 
     struct outstanding
     {
         std::uint64_t task;
         std::chrono::nanoseconds deadline, silence;
+        bool measured, alone;
         bool dropped = false;
     };
 
@@ -213,6 +229,7 @@ private:
         common::kernel::visitor line; // of a guest: it ends with us by its end
         std::deque<outstanding> out;  // in the order of their turns
         time_point born{}, since{};   // since: the first of `out` is the first
+        unsigned answers = 0;         // read since then
         bool ready = false, productive = false;
         verdict why = verdict::none;
         std::string text; // of the verdict
@@ -227,22 +244,21 @@ private:
 
     struct role_state
     {
-        std::chrono::nanoseconds pace{std::chrono::seconds(1)}; // of a task
+        std::chrono::nanoseconds pace{0}; // of a task; 0: not known
+        unsigned depth = 1;               // tasks that a worker may have
     };
 
     // --- putting ----------------------------------------------------------
 
-    unsigned depth(const seat& one) const
-    {
-        return roles_[one.role].pace < options_.tiny ? master_end::slots : 1;
-    }
-
-    unsigned room(const seat& one) const
+    unsigned room(const seat& one, bool alone) const
     {
         const bool open =
             one.ready && !one.retiring && one.why == verdict::none;
-        const auto limit = open ? depth(one) : 0;
-        return limit - std::min(limit, one.box.out());
+        const auto out = one.box.out();
+        if (!open || (out != 0 && (alone || one.out.back().alone)))
+            return 0;
+        const auto limit = alone ? 1 : roles_[one.role].depth;
+        return limit - std::min(limit, out);
     }
 
     void begin_turn(seat& one, time_point now)
@@ -259,47 +275,59 @@ private:
 
     // --- taking -----------------------------------------------------------
 
-    void look()
+    // The next answer of any worker.
+    bool hear(report& into)
     {
         for (auto& one : seats_)
-            if (one->box.news() && one->why != verdict::expelled)
-                collect(*one, clock::now());
+            while (one->box.news() && one->why != verdict::expelled)
+                if (read(*one, into)) // else it was dropped, or is condemned
+                    return true;
+        return false;
     }
 
-    void collect(seat& one, time_point now)
+    // Returns false when there is nothing to report.
+    bool read(seat& one, report& r)
     {
-        while (one.box.news()) // ends: so many are out, and no more
+        const auto asked = one.out.front();
+        bool failed = false;
+        const auto wrong = one.box.read(asked.task, r.content, failed, r.spent);
+        if (!wrong.empty())
+            return condemn(one, verdict::expelled, wrong), false;
+        r.what = failed ? report::kind::failed : report::kind::finished;
+        r.task = asked.task;
+        r.worker = one.number;
+        if (asked.measured)
         {
-            report r;
-            bool failed = false;
-            const auto wrong =
-                one.box.read(one.out.front().task, r.content, failed, r.spent);
-            if (!wrong.empty())
-                return condemn(one, verdict::expelled, wrong);
-            r.what = failed ? report::kind::failed : report::kind::finished;
-            r.task = one.out.front().task;
-            r.worker = one.number;
-            r.spent.began =
-                std::clamp(r.spent.began, one.since, std::max(now, one.since));
+            const auto now = std::max(clock::now(), one.since);
+            r.spent.began = std::clamp(r.spent.began, one.since, now);
             r.spent.ran = std::clamp<std::chrono::nanoseconds>(
                 r.spent.ran, std::chrono::nanoseconds(0), now - r.spent.began);
-            if (!one.out.front().dropped)
-                reports_.push_back(std::move(r));
-            one.out.pop_front();
-            one.productive = true;
-            keep_pace(one, now);
-            begin_turn(one, now);
         }
+        one.out.pop_front();
+        one.productive = true;
+        ++one.answers;
+        if (!one.box.news() || one.answers == master_end::slots)
+            keep_pace(one, clock::now());
+        return !asked.dropped;
     }
 
-    // One that took long now and then (its CPU was taken from it) says little;
-    // several do.
-    void keep_pace(const seat& one, time_point now)
+    // What came together took the same time each, so far as we know.  One that
+    // took long now and then (its CPU was taken from it) says little; several
+    // do.
+    void keep_pace(seat& one, time_point now)
     {
-        auto& pace = roles_[one.role].pace;
-        const std::chrono::nanoseconds took = now - one.since;
-        pace = (3 * pace + std::min(took, 8 * pace)) / 4 +
-               std::chrono::nanoseconds(1);
+        auto& role = roles_[one.role];
+        const auto took = (now - one.since) / std::exchange(one.answers, 0u) +
+                          std::chrono::nanoseconds(1);
+        role.pace = role.pace.count() == 0
+                        ? took
+                        : (3 * role.pace + std::min<std::chrono::nanoseconds>(
+                                               took, 8 * role.pace)) /
+                              4;
+        role.depth =
+            1 + static_cast<unsigned>(std::min<std::int64_t>(
+                    master_end::slots - 1, options_.ahead / role.pace));
+        begin_turn(one, now);
     }
 
     bool news() const
@@ -309,11 +337,25 @@ private:
         });
     }
 
-    // As long as a sleep would cost; returns whether there is an answer.
+    // Whether each CPU has a worker to run: it is theirs, then.
+    bool all_cpus_work() const
+    {
+        const auto working =
+            std::count_if(seats_.begin(), seats_.end(),
+                          [](const auto& one) { return one->box.out() != 0; });
+        return static_cast<unsigned>(working) >= cpus_;
+    }
+
+    // As long as a sleep would cost, which is more than that of a single wait
+    // on a futex: the worker may have gone to sleep meanwhile, and be on its
+    // way back.  Returns whether there is an answer.
     bool spin(time_point deadline)
     {
-        const auto limit =
-            std::min(deadline, clock::now() + common::spin_budget());
+        auto budget = common::spin_budget();
+        if (budget.count() == 0 || all_cpus_work())
+            return news();
+        budget = std::max<std::chrono::nanoseconds>(budget, shortest_spin);
+        const auto limit = std::min(deadline, clock::now() + budget);
         do
             for (int i = 0; i < 32; ++i)
             {
@@ -330,37 +372,63 @@ private:
     bool rebalance()
     {
         for (const auto& idle : seats_)
-            if (room(*idle) != 0 && idle->box.out() == 0)
+            if (room(*idle, true) != 0)
                 for (auto& busy : seats_)
                     if (busy->role == idle->role && busy->out.size() > 1 &&
-                        busy->why == verdict::none && busy->box.recall())
-                    {
-                        give_back(busy->out.back());
-                        busy->out.pop_back();
+                        recall(*busy, busy->out.size() - 1))
                         return true;
-                    }
         return false;
     }
 
-    void give_back(const outstanding& one)
+    // Takes back what is posted from number `first` of `out` on, the last one
+    // first, as far as the worker has not begun it.  Returns whether any.
+    bool recall(seat& one, std::size_t first)
+    {
+        const auto before = one.out.size();
+        while (one.why == verdict::none && one.out.size() > first &&
+               one.box.recall()) // ends: there are fewer each time
+        {
+            give_back(one.out.back());
+            one.out.pop_back();
+        }
+        return one.out.size() != before;
+    }
+
+    void give_back(const outstanding& one, const std::string& suspicion = {})
     {
         report r;
         r.what = report::kind::returned;
         r.task = one.task;
+        r.text = suspicion;
         if (!one.dropped)
             reports_.push_back(std::move(r));
     }
 
+    // Asks a worker to ring: not at each answer where they come fast, but while
+    // it still has something to do.  Returns when to look even so.
+    time_point await(const seat& one) const
+    {
+        const auto out = one.box.out();
+        const auto pace = roles_[one.role].pace;
+        if (out < 3 || pace.count() == 0)
+            return one.box.await(out == 0 ? 0 : out - 1), time_point::max();
+        const auto skip = std::min<std::int64_t>((out - 1) / 2, unseen / pace);
+        one.box.await(out - 1 - static_cast<unsigned>(skip));
+        return skip == 0 ? time_point::max() : clock::now() + 2 * unseen;
+    }
+
     // Ends when a worker rings, when one dies, or at `until`.  What workers
     // write cannot keep it asleep: only the bell of the liar is in danger.
-    void sleep(time_point until)
+    // Returns whether a worker has come or gone, or may have.
+    bool sleep(time_point until)
     {
-        std::vector<pollfd> all;
-        bool awake = false;
+        auto& all = watched_;
+        all.clear();
+        bool awake = false, stirred = false;
         for (const auto& one : seats_)
             if (one->child)
             {
-                one->box.await(true);
+                until = std::min(until, await(*one));
                 awake = awake || (!one->ready &&
                                   one->box.phase() == mailbox_memory::ready);
                 all.push_back({one->bell.get().get(), POLLIN, 0});
@@ -380,10 +448,13 @@ private:
         for (const auto& one : seats_)
             if (one->child)
             {
-                one->box.await(false);
-                if (all[2 * i++].revents != 0)
+                one->box.awake();
+                if (all[i].revents != 0)
                     one->bell.silence();
+                stirred = stirred || !one->ready || all[i + 1].revents != 0;
+                i += 2;
             }
+        return stirred || (door_ && all.back().revents != 0);
     }
 
     // --- workers ----------------------------------------------------------
@@ -471,6 +542,7 @@ private:
     void launch(seat& one, time_point now)
     {
         one.ready = one.productive = false;
+        one.answers = 0;
         one.why = verdict::none;
         one.text.clear();
         one.box = master_end(mailbox_memory::create(options_.payload));
@@ -511,30 +583,35 @@ private:
         if (one.guest && one.text.empty()) // it is not ours to reap
             one.text = "process " + std::to_string(pid) +
                        ", which had joined, is gone";
-        if (one.why != verdict::expelled)
-            collect(one, now); // what it had answered before
+        while (one.box.news() && one.why != verdict::expelled)
+        {
+            report answered; // before it died
+            if (read(one, answered))
+                reports_.push_back(std::move(answered));
+        }
         const bool left =
             status.success() && one.box.phase() == mailbox_memory::leaving;
-        bool charged = false;
-        for (unsigned i = 0; i < one.out.size(); ++i)
+        // It runs one at a time, in order.  Where it has written nonsense, any
+        // of those could have done it: they are tried again one by one.
+        const bool doubtful =
+            one.why == verdict::expelled && one.out.size() > 1;
+        const bool charged = !one.out.empty() && !left && !doubtful &&
+                             (one.why == verdict::expelled || one.box.begun());
+        if (charged)
         {
-            // It runs one at a time, in order.
-            if (i == 0 && !left &&
-                (one.why == verdict::expelled || one.box.begun()))
-            {
-                charged = true;
-                lose(one, pid, status);
-            }
-            else
-                give_back(one.out[i]);
+            lose(one, pid, status);
+            one.out.pop_front();
         }
+        for (const auto& task : one.out)
+            give_back(task, doubtful ? one.text : std::string());
         one.out.clear();
         const bool meant = left || one.why == verdict::unwanted ||
                            (one.retiring && status.success());
         announce(meant ? report::kind::left : report::kind::died, one, pid,
                  status);
-        const bool excused = left || charged || one.guest || one.productive ||
-                             one.retiring || one.why == verdict::unwanted ||
+        const bool excused = left || charged || doubtful || one.guest ||
+                             one.productive || one.retiring ||
+                             one.why == verdict::unwanted ||
                              now > one.born + options_.settled;
         const auto cause = one.box.cause();
         one.box = master_end();
@@ -682,14 +759,16 @@ private:
     }
 
     options options_;
+    unsigned cpus_ = common::kernel::usable_cpus();
     std::vector<role_state> roles_;
     std::function<common::letter(const seat&)> letter_;
     std::vector<std::unique_ptr<seat>> seats_;
     std::unique_ptr<reception> door_;
     std::deque<report> reports_;
+    std::vector<pollfd> watched_; // while it sleeps
     time_point tended_{}, alarm_{};
     unsigned numbers_ = 0;
-    unsigned taken_ = 0;           // reports
+    unsigned takes_ = 0;
     unsigned failed_launches_ = 0; // in a row, like ...
     unsigned failed_starts_ = 0, killed_starts_ = 0;
     bool broken_ = false;

@@ -78,6 +78,8 @@ public:
 
     /// Each worker calls `init(arguments...)` before its first task; what it
     /// returns is its `worker_state`; `role()` says which role it is in.
+    /// Throws std::invalid_argument for a role that has neither workers nor a
+    /// door by which they could join, and what the journal and a launch throw.
     template <class Init, class... A>
     requires std::is_invocable_v<Init, A...>
     master(const master_options& options, Init init, A... arguments)
@@ -173,7 +175,8 @@ public:
     }
     void run() { run_until(time_point::max()); }
 
-    /// Wants so many workers in a role from now on.
+    /// Wants so many workers in a role from now on.  With none, its tasks wait
+    /// until there are some again, or somebody joins.
     void resize(unsigned workers, unsigned role = 0)
     {
         ledger_.carrier().resize(role, workers);

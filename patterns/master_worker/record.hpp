@@ -114,9 +114,13 @@ struct record
     std::string journal_key; // "": there is no journal
     unsigned attempts = 0;   // that have come to an end
     unsigned copies = 0;     // that are out now
-    unsigned returned = 0;   // attempts that never began
+    unsigned returned = 0;   // attempts that never began, or came to nothing
+                             // by the fault of nobody knows whom
+    bool alone = false;      // so it runs in no company
     std::vector<failure> failures;
-    time_point submitted{}, put{};
+    bool told = false;      // of this attempt, that it has started
+    time_point submitted{}; // if that is measured
+    time_point put{};       // if any task speculates
 
     outcome end = outcome::pending;
     bytes content; // the value; or the error_message of `error`

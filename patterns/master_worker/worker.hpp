@@ -4,6 +4,7 @@
 #pragma once
 
 #include "mailbox.hpp"
+#include "worker_end.hpp"
 
 #include "common/worker.hpp"
 

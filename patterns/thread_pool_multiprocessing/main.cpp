@@ -185,12 +185,9 @@ int main(int argc, char* argv[])
         pattern::pool_options options;
         options.shape = shape_of(line.workers, processes, threads);
         options.payload = std::size_t{what.width} * what.height * 4 + 65'536;
-        if (line.chaos.probability > 0) // what dies is wanted to die
-        {
-            options.attempts = 200;
-            options.restarts = 1'000'000;
-            options.restart_backoff = {};
-        }
+        options.attempts = 200;       // only kills from outside take any,
+        options.restarts = 1'000'000; // and are no reason to give up
+        options.restart_backoff = {};
         pattern::pool pool(
             options, [] {}, [] { return bytes(); });
         line.workers = pool.size();

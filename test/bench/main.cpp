@@ -6,6 +6,7 @@
 
 #include "candidates.hpp"
 #include "harness.hpp"
+#include "hierarchy.hpp"
 #include "hybrid.hpp"
 #include "limits.hpp"
 #include "peers.hpp"
@@ -157,7 +158,7 @@ std::vector<planned> plan(text& all)
 {
     std::vector<planned> result = first_rows(all);
     for (const auto& more : {bench::stream_rows(all), bench::shared_data_rows(),
-                             bench::hybrid_rows()})
+                             bench::hierarchy_rows(), bench::hybrid_rows()})
         result.insert(result.end(), more.begin(), more.end());
     return result;
 }
@@ -215,6 +216,8 @@ int run(const options::variables_map& given)
     if (json.has_parent_path())
         std::filesystem::create_directories(json.parent_path());
     bench::peers_py() = given["peers"].as<std::string>();
+    bench::mpi_peer() = given["mpi"].as<std::string>();
+    bench::work_library() = given["work"].as<std::string>();
     std::cout << "CPUs " << bench::cpus().here << " and " << bench::cpus().there
               << (bench::cpus().one() ? " (only one: all take turns on it)"
                                       : "")
@@ -262,7 +265,11 @@ try
         "where to write the rows")(
         "peers",
         options::value<std::string>()->default_value("test/bench/peers.py"),
-        "the Python peers")(
+        "the Python peers")("mpi",
+                            options::value<std::string>()->default_value(""),
+                            "the peer that runs with MPI")(
+        "work", options::value<std::string>()->default_value(""),
+        "the library with arithmetic for Python")(
         "headers", options::value<std::string>()->default_value(""),
         "the directory of text to count words of; else the Boost headers, "
         "where $CXX (or c++) finds them");

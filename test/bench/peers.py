@@ -14,6 +14,7 @@ import argparse
 import collections
 import concurrent.futures
 import ctypes
+import functools
 import json
 import multiprocessing
 import os
@@ -141,6 +142,36 @@ def word_count(with_pool, path):
     return run
 
 
+# --- uneven work, the arithmetic in C ---------------------------------------
+
+
+@functools.lru_cache
+def arithmetic(library, name):
+    """A function of the library that was built beside the benchmark."""
+    function = getattr(ctypes.CDLL(library), "bench_" + name)
+    function.argtypes = [ctypes.c_uint64]
+    function.restype = ctypes.c_uint64
+    return function
+
+
+def uneven_task(task):
+    library, name, number = task
+    return arithmetic(library, name)(number)
+
+
+def uneven(name, tasks):
+    """A task at a time for who is free; the sum of the results."""
+    def prepare(with_pool, library):
+        numbers = [(library, name, i) for i in range(tasks)]
+
+        def run(count):
+            for _ in range(count):
+                total = sum(with_pool.imap_unordered(uneven_task, numbers))
+            return total,
+        return run
+    return prepare
+
+
 # --- a queue ----------------------------------------------------------------
 
 
@@ -256,7 +287,10 @@ PEERS = {
     "lock": (Adder, lock, 100_000),
     "lock_contended": (Adder, lock_contended, 100_000),
     "word_count": (None, word_count, 1),
+    "queens": (None, uneven("queens", 156), 1),
+    "mandelbrot": (None, uneven("mandelbrot", 480), 1),
 }
+WHOLE = {"word_count", "queens", "mandelbrot"}  # results that the caller knows
 
 
 def start(name, cpus, same):
@@ -275,7 +309,7 @@ def measure(name, run, count):
     begin = time.perf_counter_ns()
     result = run(count)
     took = time.perf_counter_ns() - begin
-    if name == "word_count":
+    if name in WHOLE:
         return took, *result
     verify_sum(result, count)
     return took,
@@ -306,7 +340,7 @@ def main():
         return
     report = {}
     for name, (_, prepare, count) in PEERS.items():
-        if name == "word_count" and given.file is None:
+        if name in WHOLE and (name != "word_count" or given.file is None):
             continue
         place(cpus)
         with start(name, cpus, given.same) as workers:

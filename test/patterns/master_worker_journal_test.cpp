@@ -91,6 +91,16 @@ master_worker::master_options with(const journal_options& j)
 
 BOOST_FIXTURE_TEST_SUITE(master_worker_journal_laws, test::clean)
 
+BOOST_AUTO_TEST_CASE(a_checksum_is_the_same_by_the_cpu_and_by_hand)
+{
+    BOOST_TEST(master_worker::crc32c("123456789") == 0xE3069283u);
+    std::mt19937_64 dice(1);
+    std::string text;
+    for (int i = 0; i < 300; ++i, text += static_cast<char>(dice()))
+        BOOST_TEST(master_worker::crc32c(text) ==
+                   master_worker::detail::crc32c_by_table(text));
+}
+
 BOOST_AUTO_TEST_CASE(what_was_written_is_found_again)
 {
     const directory place;

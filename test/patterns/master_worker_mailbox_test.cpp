@@ -12,6 +12,7 @@
 
 #include "patterns/master_worker/mailbox.hpp"
 #include "patterns/master_worker/master_worker.hpp"
+#include "patterns/master_worker/worker_end.hpp"
 #include <signal.h>
 #include <unistd.h>
 
@@ -180,8 +181,8 @@ BOOST_AUTO_TEST_CASE(random_bytes_are_refused_and_harm_nobody)
         end.phase();
         end.begun();
         end.recall();
-        end.await(true);
-        end.await(false);
+        end.await(0);
+        end.awake();
         while (end.news()) // ends with the first refusal
         {
             ++looked;
@@ -285,6 +286,33 @@ BOOST_AUTO_TEST_CASE(workers_that_scribble_are_expelled_and_others_go_on)
             wrong += good[static_cast<std::size_t>(5 * i + j)].get() !=
                      square(i + j);
     BOOST_TEST(wrong == 0);
+    BOOST_TEST(m.poisoned().size() == bad.size());
+}
+
+BOOST_AUTO_TEST_CASE(who_ran_beside_one_that_scribbles_is_charged_nothing)
+{
+    master m(sturdy(1));
+    for (int i = 0; i < 2000; ++i) // quick ones: they are batched from now on
+        m.submit(&square, i);
+    m.run();
+    const auto vandal = [] {
+        std::mt19937_64 dice(1);
+        scribble(everything(own_end().memory()), dice);
+    };
+    std::vector<handle<int>> good;
+    std::vector<handle<void>> bad;
+    for (int i = 0; i < 100; ++i)
+    {
+        if (i % 10 == 5)
+            bad.push_back(m.submit(tries(1), vandal));
+        good.push_back(m.submit(tries(1), &square, i));
+    }
+    int wrong = 0;
+    for (int i = 0; i < 100; ++i)
+        wrong += good[static_cast<std::size_t>(i)].get() != square(i);
+    BOOST_TEST(wrong == 0);
+    for (const auto& one : bad)
+        BOOST_CHECK_THROW(one.get(), common::worker_died);
     BOOST_TEST(m.poisoned().size() == bad.size());
 }
 

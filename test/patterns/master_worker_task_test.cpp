@@ -68,7 +68,7 @@ using message = std::variant<grow, shout>;
 class engine_of_one : public master_worker::engine, private common::output
 {
 public:
-    std::size_t window(unsigned) override { return reports_.size() < 3; }
+    std::size_t window(unsigned, bool) override { return reports_.size() < 3; }
     void put(const master_worker::assignment& what) override
     {
         master_worker::report r;
@@ -422,6 +422,30 @@ BOOST_AUTO_TEST_CASE(a_task_that_runs_is_cancelled_with_its_worker)
     BOOST_CHECK_THROW(slow.get(), common::cancelled);
     BOOST_TEST(m.submit(&square, 3).get() == 9);
     BOOST_TEST(!alive(pid));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_cancelled_behind_a_running_task_is_not_run)
+{
+    master m(sturdy(1));
+    for (int i = 0; i < 2000; ++i) // quick ones: they are batched from now on
+        m.submit(&square, i);
+    m.run();
+    counter begun{0}, gate{0}, runs{0};
+    const auto count = [](counter n) { ++*n; };
+    const auto first = m.submit(&hold, begun, gate);
+    const auto second = m.submit(count, runs), third = m.submit(count, runs);
+    BOOST_REQUIRE(work_until(m, [&] { return *begun == 1; }));
+    BOOST_TEST(second.cancel());
+    *gate = 1;
+    first.get();
+    third.get();
+    BOOST_TEST(*runs == 1);
+    BOOST_TEST(m.stats().deaths == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_role_that_nobody_could_ever_serve_is_refused)
+{
+    BOOST_CHECK_THROW(master(sturdy(0)), std::invalid_argument);
 }
 
 BOOST_AUTO_TEST_CASE(workers_join_and_leave_while_tasks_run)
