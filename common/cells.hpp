@@ -620,6 +620,9 @@ public:
         if (active(last_lane_) == 0 ||
             !claim(last_lane_ * table_.capacity() + cursor))
             return false;
+        // In a stream the cells behind it are next, and here to be written.
+        fetch_to_write(&table_.at(std::min(
+            last_lane_ * table_.capacity() + cursor + 4, table_.size() - 1)));
         ++cursor;
         return true;
     }

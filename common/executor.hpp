@@ -289,11 +289,6 @@ public:
             ticket& t = *mine;
             if (t.number == newest_.load(std::memory_order_relaxed))
                 beat(); // its worker is only just reading it
-            else
-                // Who waits for one task will wait for its neighbours next:
-                // their lines can be on the way already.
-                fetch_to_write(
-                    &table.at(std::min(t.cell + 4, table.size() - 1)));
             wait_until(t, time_point::max());
             std::unique_lock hold(lock_);
             if (t.end.load() != outcome::pending || t.then || !large_value(t))
