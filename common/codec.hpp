@@ -40,10 +40,17 @@ struct writer
     void bytes(const void* from, std::size_t size)
     {
         if (size > rest.size())
-            throw malformed("value grew while it was encoded");
+            refuse();
         if (size != 0)
             std::memcpy(rest.data(), from, size);
         rest = rest.subspan(size);
+    }
+
+private:
+    // Apart, so that the way of a few bytes is short enough to be inlined.
+    [[noreturn, gnu::cold, gnu::noinline]] static void refuse()
+    {
+        throw malformed("value grew while it was encoded");
     }
 };
 
@@ -56,9 +63,7 @@ struct reader
     void bytes(void* to, std::size_t size)
     {
         if (size > rest.size())
-            throw malformed("message ends early: " + std::to_string(size) +
-                            " bytes wanted, " + std::to_string(rest.size()) +
-                            " there");
+            refuse(size);
         if (size != 0)
             std::memcpy(to, rest.data(), size);
         rest = rest.subspan(size);
@@ -75,6 +80,14 @@ struct reader
                             " elements in " + std::to_string(rest.size()) +
                             " bytes");
         return static_cast<std::size_t>(n);
+    }
+
+private:
+    [[noreturn, gnu::cold, gnu::noinline]] void refuse(std::size_t size) const
+    {
+        throw malformed("message ends early: " + std::to_string(size) +
+                        " bytes wanted, " + std::to_string(rest.size()) +
+                        " there");
     }
 };
 

@@ -537,7 +537,11 @@ public:
                 relax();
             one = take_any();
         }
-        streak_ = one ? streak_ + 1 : 0;
+        misses_ = one ? 0 : misses_ + 1;
+        if (one)
+            ++streak_;
+        else if (misses_ >= rest) // no flow: an answer, perhaps
+            streak_ = 0;
         return one;
     }
 
@@ -610,7 +614,8 @@ private:
         return true;
     }
 
-    static constexpr unsigned busy = 4; // records in a row without a wait
+    static constexpr unsigned busy = 4; // records in a row without a rest
+    static constexpr unsigned rest = 8; // looks in vain
 
     std::optional<lease> take_any()
     {
@@ -663,6 +668,7 @@ private:
             }
             if (now.is == slot_control::state::ready)
             {
+                memory.expect_reads(mine.at); // while the slot becomes ours
                 now.is = slot_control::state::leased;
                 now.owner = seat_;
                 if (!control.compare_exchange_strong(word, now.word()))
@@ -680,7 +686,7 @@ private:
     lanes stream_;
     unsigned seat_;
     unsigned lane_ = 0;
-    unsigned streak_ = 0;
+    unsigned streak_ = 0, misses_ = 0;
     std::vector<cursor> cursors_;
 };
 

@@ -49,27 +49,27 @@ struct slot_control
         dead,
         end
     };
-    static constexpr unsigned most_parts = 63, most_attempts = 4095;
-    static constexpr std::uint64_t laps = std::uint64_t{1} << 30;
+    static constexpr unsigned most_parts = 255, most_attempts = 4095;
+    static constexpr std::uint64_t laps = std::uint64_t{1} << 28;
 
     state is = state::done;
     unsigned owner = 0;    // seat of the reader, 12 bits
     unsigned attempt = 0;  // 12 bits
-    unsigned parts = 1;    // of a record that grows, 6 bits
-    std::uint64_t lap = 0; // 30 bits, from 1 on
+    unsigned parts = 1;    // of a record that grows, 8 bits
+    std::uint64_t lap = 0; // 28 bits, from 1 on
 
     static slot_control of(std::uint64_t word)
     {
         return {static_cast<state>(word & 15),
                 static_cast<unsigned>(word >> 4 & 0xfff),
                 static_cast<unsigned>(word >> 16 & 0xfff),
-                static_cast<unsigned>(word >> 28 & 0x3f), word >> 34};
+                static_cast<unsigned>(word >> 28 & 0xff), word >> 36};
     }
     std::uint64_t word() const
     {
         return static_cast<std::uint64_t>(is) | std::uint64_t{owner} << 4 |
                std::uint64_t{attempt} << 16 | std::uint64_t{parts} << 28 |
-               lap << 34;
+               lap << 36;
     }
 };
 
@@ -96,6 +96,7 @@ public:
         : slots_(slots)
         , bytes_(bytes)
         , turn_(std::countr_zero(slots.size()))
+        , stride_(std::min(turn_, 3))
     {
     }
 
@@ -110,9 +111,13 @@ public:
         return std::min(bytes_.size() - grain, most);
     }
 
+    /// Neighbours lie 128 bytes apart: one of them is read while the next is
+    /// written, and the hardware moves lines, in pairs.
     slot& at(std::uint64_t number) const
     {
-        return slots_[number & (slots_.size() - 1)];
+        const auto i = number & (slots_.size() - 1);
+        return slots_[(i << stride_ | i >> (turn_ - stride_)) &
+                      (slots_.size() - 1)];
     }
 
     std::uint64_t lap(std::uint64_t number) const
@@ -186,18 +191,51 @@ public:
         return bytes_.subspan(place, size);
     }
 
-    /// Fetches the lines from a place on, so that a writer finds them there.
+    /// Fetches the first lines of a record that is there.
+    void expect_reads(std::uint64_t number) const
+    {
+        const auto place = std::size_t{at(number).place} * grain;
+        for (const std::size_t line : {0u, 64u})
+            if (place + line < bytes_.size())
+                __builtin_prefetch(bytes_.data() + place + line);
+    }
+
+    /// Moves the first lines of a record, which others will read next, to the
+    /// cache that all share: there they are found faster than in ours.
+    void hand_over(std::uint64_t number) const
+    {
+        const slot& one = at(number);
+        const auto* const from = bytes_.data() + std::size_t{one.place} * grain;
+        demote(&one);
+        demote(from);
+        demote(from + 64); // a hint, even if nothing of it is there
+    }
+
+    /// Fetches the lines from a place on, so that a writer finds them there;
+    /// the first whole ones, since what is before has readers.
     void expect_writes(std::size_t place) const
     {
+        place = (place + 63) / 64 * 64;
         for (const std::size_t line : {0u, 64u, 128u})
             if (place + line < bytes_.size())
                 __builtin_prefetch(bytes_.data() + place + line, 1);
     }
 
 private:
+    // cldemote, which older processors take for a nop.
+    static void demote(const void* line)
+    {
+#if defined(__x86_64__)
+        asm volatile(".byte 0x0f, 0x1c, 0x07" : : "D"(line) : "memory");
+#else
+        static_cast<void>(line);
+#endif
+    }
+
     std::span<slot> slots_;
     std::span<std::byte> bytes_;
     int turn_ = 0; // so many slots are one turn: their logarithm
+    int stride_ = 0;
 };
 
 /// The writing end.  One process at a time, one thread at a time.
@@ -282,10 +320,12 @@ public:
         if (!ring_.at(next_).control.compare_exchange_strong(before_,
                                                              now.word()))
             return false;
+        ring_.hand_over(next_);
         end_ = behind(next_);
         size_ = ring_.at(next_).size.load(std::memory_order_relaxed);
         ++next_;
         ring_.expect_writes(end_);
+        __builtin_prefetch(&ring_.at(next_), 1);
         COMMON_FAULT_POINT("ring.published");
         return true;
     }
@@ -299,13 +339,26 @@ public:
     std::optional<std::span<std::byte>>
     grow(std::size_t size, unsigned most_parts, unsigned parts = 1)
     {
-        if (size_ == 0)
+        if (size_ == 0 || parts >= most_parts || unlooked_ != 0)
+        {
+            unlooked_ -= unlooked_ != 0;
             return std::nullopt;
+        }
         slot& one = ring_.at(next_ - 1);
         before_ = one.control.load(std::memory_order_relaxed);
         const auto now = slot_control::of(before_);
         if (now.is != slot_control::state::ready || now.attempt != 0 ||
-            now.parts + parts > most_parts || now.lap != ring_.lap(next_ - 1))
+            now.lap != ring_.lap(next_ - 1))
+        {
+            // The line comes from who has the record, which takes as long as
+            // half a round trip.  Where each record is taken at once it is not
+            // worth to look each time.
+            taken_ = std::min(taken_ + 1, 8u);
+            unlooked_ = taken_ - 1;
+            return std::nullopt;
+        }
+        taken_ = 0;
+        if (now.parts + parts > most_parts)
             return std::nullopt;
         if (size > ring_.largest() - size_)
             return std::nullopt;
@@ -380,6 +433,8 @@ private:
     std::uint64_t seen_freed_ = 0, next_ = 0;
     std::uint64_t before_ = 0; // the slot's word when room was claimed
     unsigned growth_ = 0;      // parts that it was claimed for
+    unsigned taken_ = 0;       // records in a row that could not grow any more
+    unsigned unlooked_ = 0;    // so many more are not looked at
     std::size_t size_ = 0;     // bytes that it committed of the last record,
                                // if any; the slot says more when a growth came
                                // to nothing

@@ -43,7 +43,7 @@ enum class on_error : std::uint8_t
 struct options
 {
     unsigned batch = 0;  // so many items may travel together, where a stage is
-                         // slower than the source; 1 to 63; 0: as many as the
+                         // slower than the source; 1 to 255; 0: as many as the
                          // slowest stage does in 20 us, and one at least
     unsigned tokens = 0; // items between source and sink at once; 0: four
                          // batches for each worker
@@ -82,7 +82,7 @@ public:
                                         "not " +
                                         std::to_string(wanted.attempts));
         if (wanted.batch > most_batch)
-            throw std::invalid_argument("a batch has 1 to 63 items, not " +
+            throw std::invalid_argument("a batch has 1 to 255 items, not " +
                                         std::to_string(wanted.batch));
     }
 
@@ -323,8 +323,8 @@ private:
         if (!in_flight_at_most(all - 1))
             time.blocked([&] {
                 const auto limit = all - std::max(1u, all / 4);
-                return room_.wait_until(
-                    [&] { return in_flight_at_most(limit); });
+                const auto fewer = [&] { return in_flight_at_most(limit); };
+                return give_way(fewer) || room_.wait_until(fewer);
             });
         return !stopped_;
     }

@@ -14,10 +14,26 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <thread>
 #include <utility>
 #include <vector>
 
 namespace pipeline::detail {
+
+/// Lets others run for a while, as long as `done` says false: a pipeline has
+/// more processes at work than there are CPUs, and who spins keeps one from
+/// the very process that it waits for.  Returns what `done` said last.
+template <class Done>
+bool give_way(Done done)
+{
+    for (int i = 0; i < 100; ++i)
+    {
+        if (done())
+            return true;
+        std::this_thread::yield();
+    }
+    return done();
+}
 
 /// The next record of an edge; waits for it.  Nothing at the end of the stream
 /// or when `stopped()`.  Ends by a record, by the end, or when the edge is
@@ -29,10 +45,11 @@ std::optional<common::lease> next_record(common::lane_reader& from,
     auto one = from.take();
     if (!one)
         time.starved([&] {
-            return from.stream().work().wait_until([&] {
-                return (one = from.take()) || stopped() ||
-                       from.stream().finished();
-            });
+            return give_way([&] { return (one = from.take()).has_value(); }) ||
+                   from.stream().work().wait_until([&] {
+                       return (one = from.take()) || stopped() ||
+                              from.stream().finished();
+                   });
         });
     return one;
 }
@@ -44,8 +61,10 @@ room_for(common::lane_writer& to, std::size_t size, stopwatch& time)
     auto room = to.claim(size);
     if (!room)
         room = time.blocked([&] {
-            return to.claim_until(common::time_point::max(), size,
-                                  [] { return false; });
+            give_way([&] { return (room = to.claim(size)).has_value(); });
+            return room ? room
+                        : to.claim_until(common::time_point::max(), size,
+                                         [] { return false; });
         });
     return room;
 }

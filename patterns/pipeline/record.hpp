@@ -34,6 +34,14 @@ struct record_head
     std::uint32_t deaths = 0;  // ... so often, in a row
 };
 
+/// The word of the head that changes for each element.
+inline void set_running(std::span<std::byte> record, std::uint32_t element)
+{
+    common::writer to{
+        record.subspan(offsetof(record_head, running), sizeof element)};
+    common::encode(to, element);
+}
+
 /// Before each element: of which part it is, and these.
 struct element_tag
 {
@@ -110,7 +118,8 @@ public:
     /// All items appended since are of this part.
     void added(std::uint32_t part)
     {
-        tags_.resize(items.size() + failures_.size(), part);
+        for (auto n = items.size() + failures_.size(); tags_.size() < n;)
+            tags_.push_back(part);
     }
     void add(std::uint32_t part, failure why)
     {
@@ -121,8 +130,11 @@ public:
     std::size_t size() const
     {
         auto result = sizeof(record_head) + tags_.size() * sizeof tags_[0];
-        for (const auto& one : items)
-            result += common::encoded_size<T>(one);
+        if constexpr (common::detail::plain<T>)
+            result += items.size() * sizeof(T);
+        else
+            for (const auto& one : items)
+                result += common::encoded_size<T>(one);
         for (const auto& one : failures_)
             result += common::encoded_size(one);
         return result;

@@ -92,7 +92,7 @@ private:
         if (head.running != 0)
         {
             head.running = 0; // who dies from now on has not died of an item
-            set_head(one.bytes, head);
+            set_running(one.bytes, 0);
         }
         put(head, one.parts());
     }
@@ -127,7 +127,7 @@ private:
                         {"", "killed its process " +
                                  std::to_string(how_.attempts) + " times"});
         }
-        set_head(one.bytes, head);
+        set_running(one.bytes, head.running);
         here() = {head.first + part, deaths};
         for (unsigned tries = 0;; ++tries) // ends with the last retry
         {

@@ -14,18 +14,22 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace producer_consumer::detail {
 
-/// Items that travel together: one record of the stream.
+/// Items that travel together: one record of the stream, a head and the items.
 ///
 /// A producer adds to the last bundle until a consumer takes it; one that is
 /// taken is finished item by item, and goes back to the others with a note of
 /// what was finished when its consumer dies.
-///
-/// In these words a number of 16 bits stands above a set of items, a bit each.
-struct bundle_head
+
+/// What became of 48 items in a row; a word for a question, a bit for an item.
+/// In these words a number of 16 bits stands above the bits.
+struct item_set
 {
+    static constexpr unsigned items = 48;
+
     // Items finished, above them the sign of the attempt that may say so: the
     // producer, for the first one; then whoever holds the bundle.  A late
     // acknowledgement of an item has another sign in it.
@@ -35,12 +39,28 @@ struct bundle_head
     // next holder.
     std::atomic<std::uint64_t> blamed;
     std::atomic<std::uint64_t> dead; // gave up on: its holder
-    std::uint64_t first;             // number in its lane: producer
-    std::uint64_t unused;
 };
-static_assert(sizeof(bundle_head) == 48);
+static_assert(sizeof(item_set) == 32);
 
-inline constexpr unsigned most_items = 48;
+/// What a bundle begins with; its item sets follow.
+struct bundle_head
+{
+    std::uint64_t first; // number in its lane: producer
+    std::uint64_t sets;  // 1 to `most_sets`: producer
+};
+static_assert(sizeof(bundle_head) == 16);
+
+inline constexpr unsigned most_sets = 5;
+inline constexpr unsigned most_items = most_sets * item_set::items;
+
+constexpr unsigned sets_for(unsigned items)
+{
+    return (items + item_set::items - 1) / item_set::items;
+}
+constexpr std::size_t head_size(std::size_t sets)
+{
+    return sizeof(bundle_head) + sets * sizeof(item_set);
+}
 
 // Items from this size on have a bundle of their own: to be written a second
 // time, because a consumer has just taken the bundle, would cost too much.
@@ -48,15 +68,21 @@ inline constexpr std::size_t travels_alone = 64u << 10; // bytes
 
 constexpr std::uint64_t set_of(std::uint64_t word)
 {
-    return word & ((std::uint64_t{1} << most_items) - 1);
+    return word & ((std::uint64_t{1} << item_set::items) - 1);
 }
 constexpr unsigned number_of(std::uint64_t word)
 {
-    return static_cast<unsigned>(word >> most_items);
+    return static_cast<unsigned>(word >> item_set::items);
 }
 constexpr std::uint64_t word_of(unsigned number, std::uint64_t set)
 {
-    return std::uint64_t{number} << most_items | set;
+    return std::uint64_t{number} << item_set::items | set;
+}
+/// Where an item has its bit: in which set, and the bit.
+constexpr std::pair<unsigned, std::uint64_t> place_of(unsigned index)
+{
+    return {index / item_set::items,
+            std::uint64_t{1} << index % item_set::items};
 }
 /// What tells this attempt at a bundle from others at the same place: before,
 /// and behind, when other bundles are there.
@@ -131,13 +157,47 @@ struct layout
     }
 };
 
-/// The head of a record's bytes.  Throws malformed when there is none.
-inline bundle_head& head_of(std::span<std::byte> record)
+/// A record as a bundle.
+struct bundle
 {
-    if (record.size() < sizeof(bundle_head))
-        throw common::malformed("a bundle of " + std::to_string(record.size()) +
-                                " bytes");
-    return *std::launder(reinterpret_cast<bundle_head*>(record.data()));
-}
+    bundle_head* head = nullptr;
+    std::span<item_set> sets;
+    std::span<const std::byte> items;
+
+    /// No sets where the bytes are no bundle: another process may be about to
+    /// write one there.
+    explicit bundle(std::span<std::byte> record)
+    {
+        if (record.size() < head_size(1))
+            return;
+        head = std::launder(reinterpret_cast<bundle_head*>(record.data()));
+        const auto count = head->sets;
+        if (count == 0 || count > most_sets || record.size() < head_size(count))
+            return;
+        sets = {std::launder(reinterpret_cast<item_set*>(record.data() +
+                                                         sizeof(bundle_head))),
+                count};
+        items = record.subspan(head_size(count));
+    }
+
+    /// Throws malformed where it is none.
+    static bundle of(std::span<std::byte> record)
+    {
+        const bundle result(record);
+        if (result.sets.empty())
+            throw common::malformed("a bundle of " +
+                                    std::to_string(record.size()) + " bytes");
+        return result;
+    }
+
+    unsigned finished() const
+    {
+        unsigned count = 0;
+        for (const auto& one : sets)
+            count += static_cast<unsigned>(
+                std::popcount(set_of(one.finished.load())));
+        return count;
+    }
+};
 
 } // namespace producer_consumer::detail

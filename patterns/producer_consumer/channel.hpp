@@ -11,8 +11,8 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstdint>
 
 namespace producer_consumer {
@@ -89,8 +89,8 @@ inline std::uint64_t unfinished(const common::lanes& stream, unsigned lane)
     const auto memory = stream.memory_of(lane);
     stream.for_each(lane, [&](std::uint64_t at, common::slot_control c) {
         if (c.is != common::slot_control::state::done)
-            count += c.parts - static_cast<unsigned>(std::popcount(set_of(
-                                   head_of(memory.bytes(at)).finished.load())));
+            count += c.parts -
+                     std::min(c.parts, bundle(memory.bytes(at)).finished());
     });
     return count;
 }

@@ -3,36 +3,18 @@
 
 #pragma once
 
+#include "holding.hpp"
 #include "producer.hpp"
 
 #include <cstddef>
 #include <iterator>
+#include <memory>
+#include <optional>
 #include <vector>
 
 namespace producer_consumer {
 
 namespace detail {
-
-/// A bundle that this consumer has leased.
-struct holding
-{
-    common::lease lease;
-    bundle_head* head = nullptr;
-    std::span<const std::byte> rest; // of items that nobody has looked at
-    unsigned next = 0;               // the first of them
-    std::uint64_t open = 0;          // not finished
-    unsigned sign = 0;               // of this attempt
-    std::uint64_t blamed = 0;        // in hand at `deaths` ends of their holder
-    unsigned deaths = 0;
-    unsigned in_hand = 0;   // leases of the user
-    bool returning = false; // when nothing is in hand any more
-};
-
-struct found // an item of a bundle
-{
-    unsigned index;
-    std::span<const std::byte> bytes;
-};
 
 /// A consumer's seat.
 template <class T>
@@ -49,7 +31,7 @@ public:
     ~consumer_end() { let_go(); }
 
     const channel& shared() const { return place_.shared(); }
-    const std::shared_ptr<holding>& current() const { return current_; }
+    holding& current() const { return *current_; }
 
     /// The next item, of `current()`; nothing while there is none.
     std::optional<found> next()
@@ -57,9 +39,9 @@ public:
         for (;;) // each turn: an item further, or a bundle
         {
             if (current_ && (!revocable() || in_.holds(current_->lease)))
-                if (const auto one = next_here())
+                if (const auto one = current_->next_item<T>())
                     return one;
-            current_.reset();
+            leave_current();
             const auto lease = in_.take();
             if (!lease)
                 return std::nullopt;
@@ -71,6 +53,11 @@ public:
     std::pair<outcome, found> next_until(common::time_point deadline)
     {
         auto one = next();
+        // Who answers at once is looked for at once: no clock, no pause.
+        if (deadline > common::time_point::min() &&
+            common::spin_budget().count() != 0)
+            for (int i = 0; i < 256 && !one; ++i)
+                one = next();
         if (!one && !over() && deadline > common::clock::now())
         {
             const auto start = common::clock::now();
@@ -101,18 +88,17 @@ public:
                });
     }
 
-    void hand_out(holding& of, unsigned index)
-    {
-        ++of.in_hand;
-        of.head->handed.store(of.head->handed.load(std::memory_order_relaxed) |
-                              bit(index));
-        COMMON_FAULT_POINT("consumer.handed");
-    }
-
     /// The item is done with.  False when it is not this consumer's any more.
     bool finish(holding& of, unsigned index)
     {
-        return finish_all(of, bit(index));
+        COMMON_FAULT_POINT("consumer.finishing");
+        const auto [set, bit] = place_of(index);
+        if (finish_last(of, 1))
+            return count(1);
+        if (!finish_in(of, set, bit))
+            return false;
+        settle(of);
+        return count(1);
     }
 
     /// Items out of `first`'s bundle, up to `most`, `first` among them:
@@ -120,19 +106,22 @@ public:
     /// any more.
     bool take_all(const found& first, std::size_t most, std::vector<T>& to)
     {
-        const auto of = current_;
+        auto& of = *current_;
         const auto begun = to.size();
-        std::uint64_t items = 0;
-        for (auto one = std::optional(first); one; one = next_here())
+        some_items items;
+        for (auto one = std::optional(first); one; one = of.next_item<T>())
         {
             to.push_back(layout<T>::read(one->bytes));
-            items |= bit(one->index);
+            items.add(some_items::range(one->index, 1));
             if constexpr (layout<T>::array)
-                items |= take_array(most - to.size(), to);
+                take_array(most - to.size(), to, items);
             if (to.size() == most)
                 break;
+            // One set at a time can be taken away, or not.
+            if (revocable() && of.next % item_set::items == 0)
+                break;
         }
-        if (finish_all(*of, items))
+        if (finish_all(of, items, static_cast<unsigned>(to.size() - begun)))
             return true;
         to.resize(begun);
         return false;
@@ -140,69 +129,73 @@ public:
 
     void take_from_hand(holding& of)
     {
-        if (--of.in_hand == 0 && of.returning && of.open != 0)
+        if (--of.in_hand != 0)
+            return;
+        if (of.returning && of.left != 0)
             in_.give_back(of.lease);
+        if (&of != current_)
+            idle_.push_back(&of);
     }
 
     /// The rest of the bundle goes back, as soon as nothing of it is in hand.
     void give_back(holding& of)
     {
         of.returning = true;
-        if (current_.get() == &of)
-            current_.reset();
+        if (current_ == &of)
+            leave_current();
     }
 
 private:
-    static constexpr std::uint64_t bit(unsigned index)
-    {
-        return std::uint64_t{1} << index;
-    }
-
     bool revocable() const { return shared().how.revocable; }
 
-    // The next item of `current_`.
-    std::optional<found> next_here()
-    {
-        while (current_->open != 0 && current_->next < current_->lease.parts())
-        {
-            const auto bytes = layout<T>::next(current_->rest);
-            const auto i = current_->next++;
-            if ((current_->open >> i & 1) != 0)
-                return found{i, bytes};
-        }
-        return std::nullopt;
-    }
-
-    // Appends what follows in `current_` as far as all of it is open; returns
-    // which items these are.
-    std::uint64_t take_array(std::size_t most, std::vector<T>& to)
+    // Adds what follows in `current_` as far as all of it is open.
+    void take_array(std::size_t most, std::vector<T>& to, some_items& items)
     {
         auto& from = *current_;
-        const auto count =
-            std::min<std::size_t>({most, from.lease.parts() - from.next,
-                                   from.rest.size() / sizeof(T)});
-        const auto items = all_of(static_cast<unsigned>(count)) << from.next;
-        if ((from.open & items) != items)
-            return 0;
+        auto count = std::min<std::size_t>(
+            {most, from.parts - from.next, from.rest.size() / sizeof(T)});
+        if (revocable())
+            count =
+                std::min<std::size_t>(count, (0 - from.next) % item_set::items);
+        const auto these =
+            some_items::range(from.next, static_cast<unsigned>(count));
+        if (!from.open.has(these))
+            return;
+        items.add(these);
         const auto* const first =
             std::launder(reinterpret_cast<const T*>(from.rest.data()));
         to.insert(to.end(), first, first + count);
         from.rest = from.rest.subspan(count * sizeof(T));
         from.next += static_cast<unsigned>(count);
-        return items;
     }
 
-    bool finish_all(holding& of, std::uint64_t items)
+    bool finish_all(holding& of, const some_items& items, unsigned number)
     {
         COMMON_FAULT_POINT("consumer.finishing");
-        if (!mark(of, items))
-            return false;
+        if (finish_last(of, number))
+            return count(number);
+        for (unsigned i = 0; i < of.sets.size(); ++i)
+            if (items.sets[i] != 0 && !finish_in(of, i, items.sets[i]))
+                return false;
+        settle(of);
+        return count(number);
+    }
+
+    bool count(unsigned more)
+    {
         COMMON_FAULT_POINT("consumer.finished");
-        auto& count = place_.here().items;
-        count.store(count.load(std::memory_order_relaxed) +
-                        static_cast<unsigned>(std::popcount(items)),
+        auto& items = place_.here().items;
+        items.store(items.load(std::memory_order_relaxed) + more,
                     std::memory_order_relaxed);
         return true;
+    }
+
+    // What is in hand keeps its bundle.
+    void leave_current()
+    {
+        if (current_ && current_->in_hand == 0)
+            idle_.push_back(current_);
+        current_ = nullptr;
     }
 
     void let_go()
@@ -210,72 +203,61 @@ private:
         if (!current_)
             return;
         current_->returning = true;
-        if (current_->in_hand == 0 && current_->open != 0)
+        if (current_->in_hand == 0 && current_->left != 0)
             in_.give_back(current_->lease);
-        current_.reset();
+        leave_current();
     }
 
     void open(const common::lease& lease)
     {
         adapt(lease.parts());
-        if (spare_.use_count() != 1) // a lease of the user needs the last one
-            spare_ = std::make_shared<holding>();
-        current_ = spare_;
-        auto& mine = *current_;
-        mine = {};
-        mine.lease = lease;
-        mine.head = &head_of(lease.bytes);
-        mine.rest = lease.bytes.subspan(sizeof(bundle_head));
-        mine.open = all_of(std::min(lease.parts(), most_items));
-        mine.sign = sign_of(mine.head->first, lease.attempt());
-        if (lease.attempt() != 0)
-            look_back(mine);
+        if (idle_.empty()) // leases of the user need all others
+        {
+            holdings_.push_back(std::make_unique<holding>());
+            idle_.push_back(holdings_.back().get());
+        }
+        current_ = idle_.back();
+        idle_.pop_back();
+        current_->begin(lease);
+        if (current_->again())
+            look_back(*current_);
     }
 
-    // Somebody had the bundle before.  What was in hand then is suspect; an
-    // item that is in hand each time is dead after so many attempts.
+    // An item that was in hand each time is dead after so many attempts.
     void look_back(holding& mine)
     {
-        auto& head = *mine.head;
-        auto word = head.finished.load();
-        // From now on nobody else finishes anything.
-        while (!head.finished.compare_exchange_weak(
-            word, word_of(mine.sign, set_of(word))))
-        { // its holder was faster
-        }
-        mine.open &= ~set_of(word);
-        // Each end is counted once: who dies right here counts none.
-        const auto suspects = head.handed.exchange(0) & mine.open;
-        auto blamed = head.blamed.load();
-        if (suspects != 0)
-        {
-            const bool again = suspects == set_of(blamed);
-            blamed = word_of(again ? number_of(blamed) + 1 : 1, suspects);
-            head.blamed.store(blamed);
-        }
-        mine.blamed = set_of(blamed) & mine.open;
-        mine.deaths = number_of(blamed);
-        COMMON_FAULT_POINT("consumer.opened");
-        place_.here().extra.fetch_add(
-            static_cast<unsigned>(std::popcount(suspects)));
-        if (mine.blamed != 0 && mine.deaths >= shared().how.attempts)
-        {
-            head.dead.fetch_or(mine.blamed);
-            mark(mine, mine.blamed);
-        }
-        else if (mine.open == 0) // its holder died before it could say so
-            close(mine);
+        some_items dead;
+        const auto suspects = mine.look_back(shared().how.attempts, dead);
+        place_.here().extra.fetch_add(suspects);
+        for (unsigned i = 0; i < mine.sets.size(); ++i)
+            if (dead.sets[i] != 0 && !finish_in(mine, i, dead.sets[i]))
+                return; // somebody else's meanwhile
+        settle(mine);   // also where its holder died before it could say so
     }
 
-    bool mark(holding& of, std::uint64_t items)
+    // Where these are all that is left, nobody needs to know which they were.
+    bool finish_last(holding& of, unsigned number)
     {
-        if (of.open == items && of.lease.attempt() == 0 && !revocable())
-        { // all that was left: nobody needs to know which they were
-            of.open = 0;
-            in_.acknowledge(of.lease);
-            return true;
-        }
-        auto& finished = of.head->finished;
+        if (of.left != number || of.again() || revocable())
+            return false;
+        of.left = 0;
+        in_.acknowledge(of.lease);
+        return true;
+    }
+
+    // After something of it was finished.
+    void settle(holding& of)
+    {
+        auto& room = shared().stream.lane(of.lease.lane).room;
+        if (of.left == 0)
+            close(of);
+        else if (room.awaited())
+            room.notify_all();
+    }
+
+    bool finish_in(holding& of, unsigned set, std::uint64_t items)
+    {
+        auto& finished = of.sets[set].finished;
         auto word = finished.load(std::memory_order_relaxed);
         if (!revocable())
             finished.store(word | items, std::memory_order_release);
@@ -284,18 +266,13 @@ private:
                 if (number_of(word) != of.sign || !in_.holds(of.lease))
                     return false;
             while (!finished.compare_exchange_weak(word, word | items));
-        of.open &= ~items;
-        if (of.open == 0)
-            close(of);
-        else if (auto& room = shared().stream.lane(of.lease.lane).room;
-                 room.awaited())
-            room.notify_all();
+        of.close(set, items);
         return true;
     }
 
     void close(holding& of)
     {
-        if (of.head->dead.load(std::memory_order_relaxed) == 0)
+        if (!of.anything_dead())
             in_.acknowledge(of.lease);
         else if (in_.bury(of.lease))
             place_.tell_of_dead_letters();
@@ -305,11 +282,13 @@ private:
     // others in bundles that take a few microseconds.
     void adapt(unsigned items)
     {
-        const auto now = common::clock::now();
-        const auto taken = now - std::exchange(opened_, now);
-        const auto had = std::exchange(items_, items);
         auto& bundle = shared().notes->bundle;
         const auto most = bundle.load(std::memory_order_relaxed);
+        const auto had = std::exchange(items_, items);
+        if (had < most && items < most)
+            return; // no clock is read where it is not needed
+        const auto now = common::clock::now();
+        const auto taken = now - std::exchange(opened_, now);
         if (had < most)
             return;
         if (taken > slow && most > 1)
@@ -347,7 +326,9 @@ private:
 
     membership place_;
     common::lane_reader in_;
-    std::shared_ptr<holding> current_, spare_; // kept for their memory
+    std::vector<std::unique_ptr<holding>> holdings_;
+    std::vector<holding*> idle_; // of these, kept for their memory
+    holding* current_ = nullptr;
     common::time_point opened_{};
     unsigned items_ = 0; // in the last bundle
 };
@@ -364,7 +345,7 @@ public:
     leased() = default;
     leased(leased&& other) noexcept
         : end_(std::move(other.end_))
-        , of_(std::move(other.of_))
+        , of_(other.of_)
         , item_(other.item_)
         , value_(std::move(other.value_))
     {
@@ -376,7 +357,7 @@ public:
         {
             give_back();
             end_ = std::exchange(other.end_, nullptr);
-            of_ = std::move(other.of_);
+            of_ = other.of_;
             item_ = other.item_;
             value_ = std::move(other.value_);
         }
@@ -399,10 +380,7 @@ public:
     const T* operator->() const { return &**this; }
 
     /// How often it was in hand before, of processes that died or gave it back.
-    unsigned redelivered() const
-    {
-        return (of_->blamed >> item_.index & 1) != 0 ? of_->deaths : 0;
-    }
+    unsigned redelivered() const { return of_->deaths_of(item_.index); }
 
     /// Done with.  False when it has gone back meanwhile: then somebody else
     /// has it, or has finished it.
@@ -432,16 +410,16 @@ private:
     using end = detail::consumer_end<T>;
     leased(std::shared_ptr<end> at, detail::found item)
         : end_(std::move(at))
-        , of_(end_->current())
+        , of_(&end_->current())
         , item_(item)
     {
-        end_->hand_out(*of_, item_.index);
+        of_->hand_out(item_.index);
         if constexpr (!detail::layout<T>::fixed)
             value_.emplace(detail::layout<T>::read(item_.bytes, true));
     }
 
     std::shared_ptr<end> end_;
-    std::shared_ptr<detail::holding> of_;
+    detail::holding* of_ = nullptr; // of `end_`
     detail::found item_{};
     std::optional<std::conditional_t<detail::layout<T>::fixed, char, T>> value_;
 };
@@ -492,7 +470,7 @@ public:
     {
         std::vector<T> result;
         result.reserve(std::min<std::size_t>(most, 128));
-        const auto at = seat();
+        const auto& at = seat();
         auto deadline = common::time_point::max();
         while (result.size() < most) // ends: nothing is there any more
         {
@@ -509,7 +487,7 @@ public:
     /// the deadline.
     leased<T> lease(common::time_point deadline = common::time_point::max())
     {
-        const auto at = seat();
+        const auto& at = seat();
         const auto [how, item] = at->next_until(deadline);
         return how == outcome::done ? leased<T>(at, item) : leased<T>();
     }
@@ -517,7 +495,7 @@ public:
     /// Done, empty or closed; never waits.
     outcome try_lease(leased<T>& item)
     {
-        const auto at = seat();
+        const auto& at = seat();
         const auto [how, found] = at->next_until(common::time_point::min());
         if (how == outcome::done)
             item = leased<T>(at, found);
@@ -583,7 +561,7 @@ private:
 
     explicit consumer(std::shared_ptr<held> one) : held_(std::move(one)) {}
 
-    std::shared_ptr<detail::consumer_end<T>> seat()
+    const std::shared_ptr<detail::consumer_end<T>>& seat()
     {
         if (!held_)
             throw common::closed("this consumer has left");
@@ -594,13 +572,12 @@ private:
 
     outcome take(common::time_point deadline, std::optional<T>& into)
     {
-        const auto at = seat();
+        const auto& at = seat();
         const auto [how, item] = at->next_until(deadline);
         if (how != outcome::done)
             return how;
         into.emplace(detail::layout<T>::read(item.bytes));
-        const auto of = at->current();
-        if (!at->finish(*of, item.index))
+        if (!at->finish(at->current(), item.index))
             return take(deadline, into); // it was taken back meanwhile
         return outcome::done;
     }

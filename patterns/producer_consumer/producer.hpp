@@ -142,7 +142,12 @@ private:
     {
         const auto write = [&](std::span<std::byte> to) {
             if constexpr (layout<T>::array && std::contiguous_iterator<Forward>)
-                std::memcpy(to.data(), std::to_address(first), size);
+            {
+                if (items == 1) // of a size that the compiler knows
+                    std::memcpy(to.data(), std::to_address(first), sizeof(T));
+                else
+                    std::memcpy(to.data(), std::to_address(first), size);
+            }
             else
                 for (auto one = first; !to.empty(); ++one)
                 {
@@ -151,15 +156,16 @@ private:
                 }
             COMMON_FAULT_POINT("producer.written");
         };
-        const auto more = size < travels_alone ? out_.grow(size, bundle, items)
-                                               : std::nullopt;
+        const auto most = std::min(bundle, sets_ * item_set::items);
+        const auto more =
+            size < travels_alone ? out_.grow(size, most, items) : std::nullopt;
         if (more)
         {
             write(*more);
             if (out_.commit_growth())
                 return count(items);
         }
-        const auto room = claim(size);
+        const auto room = claim(size, sets_for(items));
         if (!room)
             return out_.closed() ? outcome::closed : outcome::full;
         write(*room);
@@ -167,16 +173,17 @@ private:
     }
 
     // Room for the items of a new bundle.
-    std::optional<std::span<std::byte>> claim(std::size_t size)
+    std::optional<std::span<std::byte>> claim(std::size_t size, unsigned sets)
     {
-        auto room = out_.claim(sizeof(bundle_head) + size);
+        auto room = out_.claim(head_size(sets) + size);
         if (!room)
             return std::nullopt;
-        auto* const head = ::new (room->data()) bundle_head{};
-        head->first = pushed_;
-        head->finished.store(word_of(sign_of(pushed_, 0), 0),
-                             std::memory_order_relaxed);
-        return room->subspan(sizeof(bundle_head));
+        ::new (room->data()) bundle_head{pushed_, sets};
+        const auto sign = word_of(sign_of(pushed_, 0), 0);
+        for (unsigned i = 0; i < sets; ++i)
+            ::new (room->data() + head_size(i)) item_set{sign, 0, 0, 0};
+        sets_ = sets;
+        return room->subspan(head_size(sets));
     }
 
     outcome count(unsigned more)
@@ -207,7 +214,7 @@ private:
         if (freed == out_.place().next())
             base_ = pushed_;
         else if (freed >= own_)
-            base_ = head_of(stream.memory_of(lane).bytes(freed)).first;
+            base_ = bundle::of(stream.memory_of(lane).bytes(freed)).head->first;
         if (left() != 0 || !exactly)
             return left();
         return capacity - std::min(capacity, unfinished(stream, lane));
@@ -226,6 +233,7 @@ private:
     std::uint64_t own_;        // this process's first record
     std::uint64_t pushed_ = 0; // by this process
     std::uint64_t base_;       // so many of them are finished, at least
+    unsigned sets_ = 1;        // of the last bundle
 };
 
 } // namespace detail

@@ -139,13 +139,13 @@ public:
         std::vector<dead_letter<T>> result;
         for (auto& one : owner_->take_dead())
         {
-            const auto dead = detail::head_of(one.bytes).dead.load();
-            auto rest = std::span<const std::byte>(one.bytes).subspan(
-                sizeof(detail::bundle_head));
+            const auto all = detail::bundle::of(one.bytes);
+            auto rest = all.items;
             for (unsigned i = 0; i < one.parts; ++i)
             {
                 const auto item = detail::layout<T>::next(rest);
-                if ((dead >> i & 1) != 0)
+                const auto [set, bit] = detail::place_of(i);
+                if ((all.sets[set].dead.load() & bit) != 0)
                     result.push_back({detail::layout<T>::read(item)});
             }
         }

@@ -353,9 +353,9 @@ private:
             items.for_each(i, [&](std::uint64_t at, common::slot_control c) {
                 if (c.is != common::slot_control::state::leased)
                     return;
-                sighting one{
-                    c.word(),
-                    head_of(items.memory_of(i).bytes(at)).finished.load(), now};
+                sighting one{c.word(),
+                             bundle(items.memory_of(i).bytes(at)).finished(),
+                             now};
                 const auto old = seen_.find({i, at});
                 if (old != seen_.end() && old->second.word == one.word &&
                     old->second.finished == one.finished)
@@ -370,7 +370,8 @@ private:
 
     struct sighting
     {
-        std::uint64_t word, finished;
+        std::uint64_t word;
+        unsigned finished;
         common::time_point since;
     };
 

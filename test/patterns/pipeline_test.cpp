@@ -455,7 +455,7 @@ BOOST_AUTO_TEST_CASE(numbers_that_make_no_pipeline_are_refused)
     auto line = source(count_to(1)) | stage(same) | collect(got);
     BOOST_CHECK_THROW(line.run({.attempts = 0}), std::invalid_argument);
     BOOST_CHECK_THROW(line.run({.edge_bytes = 1}), std::invalid_argument);
-    BOOST_CHECK_THROW(line.run({.batch = 64}), std::invalid_argument);
+    BOOST_CHECK_THROW(line.run({.batch = 256}), std::invalid_argument);
 }
 
 // --- the report --------------------------------------------------------------

@@ -143,6 +143,65 @@ BOOST_AUTO_TEST_CASE(a_killed_consumer_costs_no_item_and_finishes_none_twice)
     }
 }
 
+namespace {
+
+/// Pushes all of them, many at a time.
+void push_in_batches(producer<std::uint64_t> out, std::uint64_t end)
+{
+    std::vector<std::uint64_t> some;
+    for (std::uint64_t i = 0; i < end;)
+    {
+        some.resize(std::min<std::uint64_t>(end - i, 200));
+        std::iota(some.begin(), some.end(), i);
+        out.push_all(some);
+        i += some.size();
+    }
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(of_large_bundles_no_item_is_lost_with_a_killed_consumer)
+{
+    constexpr std::uint64_t items = 60'000;
+    for (const std::string point :
+         {"lanes.leased", "consumer.handed", "consumer.finishing",
+          "consumer.opened", "lanes.acknowledging"})
+    {
+        BOOST_TEST_CONTEXT("killed at " << point)
+        {
+            queue<std::uint64_t> q(small(2048));
+            const fates all(items);
+            auto in = q.consumer();
+            process writer(&push_in_batches, q.producer(), items);
+            unsigned deaths = 0;
+            {
+                const bool often =
+                    point == "consumer.handed" || point == "consumer.finishing";
+                const armed points(point + (often ? "=0.0005" : "=0.02") +
+                                   (point == "consumer.opened"
+                                        ? ",consumer.handed=0.0005"
+                                        : ""));
+                for (bool done = false; !done;) // ends: each gets further
+                {
+                    process one(&work, in, all);
+                    done = one.join().success();
+                    deaths += !done;
+                }
+            }
+            BOOST_TEST(writer.join().success());
+            BOOST_TEST(q.size() == 0u);
+            std::uint64_t acknowledged = 0;
+            for (const auto& one : all)
+            {
+                BOOST_REQUIRE(one.worked >= 1u);
+                BOOST_REQUIRE(one.acknowledged <= 1u);
+                acknowledged += one.acknowledged;
+            }
+            BOOST_TEST(acknowledged + deaths >= items);
+        }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_killed_producer_leaves_what_it_had_pushed_and_no_more)
 {
     constexpr std::uint64_t items = 2000;

@@ -321,6 +321,101 @@ BOOST_AUTO_TEST_CASE(leases_are_acknowledged_in_any_order)
     q.join();
 }
 
+namespace {
+
+/// Numbers from 0 on, as many as travel in one bundle; `in` has finished enough
+/// of them before to know that they take no time.
+std::vector<int> push_one_bundle(producer<int>& out, consumer<int>& in)
+{
+    std::vector<int> all(240);
+    std::iota(all.begin(), all.end(), 0);
+    for (int i = 0; i < 50; ++i)
+    {
+        out.push_all(all);
+        drain(in);
+    }
+    out.push_all(all);
+    return all;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(items_of_a_large_bundle_are_finished_one_by_one)
+{
+    queue<int> q(small(2000));
+    auto out = q.producer();
+    auto in = q.consumer(), other = q.consumer();
+    const auto all = push_one_bundle(out, in);
+    std::vector<producer_consumer::leased<int>> held;
+    for (std::size_t i = 0; i < all.size(); ++i)
+        held.push_back(in.lease());
+    std::optional<int> none;
+    BOOST_REQUIRE(other.try_pop(none) == outcome::empty); // it is one bundle
+    std::mt19937 dice(5);
+    std::shuffle(held.begin(), held.end(), dice);
+    std::vector<int> rest;
+    for (std::size_t i = 0; i < held.size(); ++i)
+        if (i % 3 == 0)
+            rest.push_back(*held[i]);
+        else
+            BOOST_REQUIRE(held[i].acknowledge());
+    BOOST_TEST(q.size() == rest.size());
+    held.clear(); // what was not acknowledged goes back
+    std::vector<int> again;
+    while (auto one = other.lease(common::clock::now()))
+    {
+        BOOST_REQUIRE(one.redelivered() == 1u);
+        again.push_back(*one);
+        one.acknowledge();
+    }
+    std::sort(rest.begin(), rest.end());
+    BOOST_TEST(again == rest, boost::test_tools::per_element());
+    BOOST_TEST(q.size() == 0u);
+    q.join();
+}
+
+BOOST_AUTO_TEST_CASE(a_dead_letter_anywhere_in_a_large_bundle_is_named)
+{
+    queue<int> q(small(2000));
+    auto out = q.producer();
+    auto in = q.consumer();
+    const auto all = push_one_bundle(out, in);
+    const auto is_bad = [](int i) { return i == 60 || i == 239; };
+    std::size_t done = 0;
+    for (unsigned tries = 0; done < all.size() - 2 && tries < 1000; ++tries)
+    {
+        auto one = in.lease();
+        if (is_bad(*one))
+            continue; // gone back
+        BOOST_REQUIRE(one.acknowledge());
+        ++done;
+    }
+    while (auto one = in.lease(common::clock::now()))
+        BOOST_REQUIRE(is_bad(*one)); // ends: three times, then it is dead
+    std::vector<int> dead;
+    for (const auto& one : q.dead_letters())
+        dead.push_back(one.item);
+    BOOST_TEST(dead == (std::vector{60, 239}),
+               boost::test_tools::per_element());
+    BOOST_TEST(q.size() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(batches_that_might_be_taken_back_arrive_whole)
+{
+    auto how = small(2000);
+    how.visibility = std::chrono::hours(1); // may be taken away, but is not
+    queue<int> q(how);
+    auto out = q.producer();
+    auto in = q.consumer();
+    const auto all = push_one_bundle(out, in);
+    std::vector<int> got;
+    while (got.size() < all.size())
+        for (const auto one : in.pop_all(100))
+            got.push_back(one);
+    BOOST_TEST(got == all, boost::test_tools::per_element());
+    BOOST_TEST(q.size() == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(an_item_that_is_given_back_too_often_is_a_dead_letter)
 {
     queue<std::string> q(small(8));

@@ -196,9 +196,7 @@ private:
         const auto end = common::clock::now() +
                          std::chrono::duration_cast<std::chrono::nanoseconds>(
                              std::chrono::duration<double>(seconds));
-        // Atomic, though joined: g++ 12 -O1 -fipa-modref kept a plain one's old
-        // value behind run().
-        std::atomic<std::uint64_t> given = 1; // the thread of the source
+        std::uint64_t given = 1; // the source, within run()
         expectation expected;
         const auto generate = [&]() -> std::optional<item> {
             if (common::clock::now() >= end)
