@@ -46,6 +46,19 @@ enum class outcome : std::uint8_t
     abandoned  // there are no workers any more to run it
 };
 
+struct ticket;
+
+/// Is told once when its task is over, by the thread that finds out first; it
+/// has to live until then.
+class watcher
+{
+public:
+    virtual void over(ticket& t) = 0;
+
+protected:
+    ~watcher() = default;
+};
+
 /// A task that was submitted, as its submitter knows it.  Private memory.
 struct ticket
 {
@@ -59,7 +72,8 @@ struct ticket
     std::string why; // abandoned
     std::vector<death> deaths;
     std::vector<std::shared_ptr<const void>> kept; // shared arguments
-    std::function<void(ticket&)> then;             // called once, see when_over
+    watcher* watched_by = nullptr;
+    std::function<void()> then;    // called once, see when_over
     std::function<void()> on_news; // at announce(), in the same thread
     std::string name;              // for messages and statistics
 
@@ -72,6 +86,9 @@ struct ticket
         return size <= small.size() ? std::span(small).first(size)
                                     : std::span(large);
     }
+
+    /// Somebody is to be told of its end.
+    bool watched() const { return watched_by != nullptr || then; }
 };
 
 /// What a process left behind that has died.
@@ -121,10 +138,8 @@ public:
         std::string name{};               // for messages and statistics
         bool timed = false; // statistics tell how long it has been running
 
-        /// Called once when the task is over, as by when_over, where submit
-        /// returned a ticket.  `on_news`: after the task called announce().
-        std::function<void(ticket&)> then{};
-        std::function<void()> on_news{};
+        watcher* watched_by = nullptr;   // where submit returned a ticket
+        std::function<void()> on_news{}; // after the task called announce()
     };
 
     struct worker_info : crew::worker_info
@@ -201,7 +216,7 @@ public:
         const bool limited = how.soft.count() > 0 || how.hard.count() > 0;
         const auto flags = static_cast<std::uint8_t>(
             (limited || how.timed ? cells::timed : 0) |
-            (how.then || how.on_news ? cells::watched : 0));
+            (how.watched_by || how.on_news ? cells::watched : 0));
         ticket_ptr mine;
         {
             std::unique_lock hold(core_->lock_);
@@ -296,7 +311,7 @@ public:
                     &table.at(std::min(t.cell + 4, table.size() - 1)));
             wait_until(t, time_point::max());
             std::unique_lock hold(lock_);
-            if (t.end.load() != outcome::pending || t.then || !large_value(t))
+            if (t.end.load() != outcome::pending || t.watched() || !large_value(t))
             {
                 settle(t);
                 const auto small = t.small;
@@ -402,7 +417,7 @@ public:
                     mine->soft = how.soft;
                     mine->hard = how.hard;
                     mine->name = how.name;
-                    mine->then = how.then;
+                    mine->watched_by = how.watched_by;
                     mine->on_news = how.on_news;
                     return mine;
                 }
@@ -474,6 +489,7 @@ public:
                 t->large.capacity() != 0)
                 return;
             t->deaths.clear();
+            t->watched_by = nullptr;
             t->then = nullptr;
             t->on_news = nullptr;
             t->end.store(outcome::pending, std::memory_order_relaxed);
@@ -517,7 +533,7 @@ public:
             t.kept.clear();
             ++finished_;
             t.end.store(end, std::memory_order_release);
-            if (t.then)
+            if (t.watched())
                 due_.push_back(std::move(ledger_[t.cell]));
             ledger_[t.cell] = nullptr;
         }
@@ -526,7 +542,7 @@ public:
         void settle_watched()
         {
             for (unsigned i = 0; i < table.size(); ++i)
-                if (const auto t = ledger_[i]; t && t->then && over(*t))
+                if (const auto t = ledger_[i]; t && t->watched() && over(*t))
                     settle(*t);
         }
 
@@ -535,9 +551,9 @@ public:
         {
             std::vector<ticket_ptr> news;
             table.take_announced([&](unsigned i) {
-                const auto t = ledger_[i];
-                if (t && t->then && over(*t))
-                    settle(*t);
+                const auto& t = ledger_[i];
+                if (t && t->watched() && over(*t))
+                    settle(*t); // moves it away
                 else if (t && t->on_news)
                     news.push_back(t);
             });
@@ -629,7 +645,7 @@ public:
     {
         {
             const std::lock_guard hold(core_->lock_);
-            t->then = [f = std::move(f)](const ticket&) { f(); };
+            t->then = std::move(f);
             if (t->end.load() != outcome::pending)
                 core_->due_.push_back(t);
             else
@@ -940,16 +956,28 @@ private:
         }
         core_->table.done().notify_all();
         for (const auto& t : due)
-            std::exchange(t->then, nullptr)(*t);
+            tell(*t);
         for (const auto& t : news)
             t->on_news();
+        const auto told = due.size() + news.size();
         if (!due.empty())
         {
             const std::lock_guard hold(core_->lock_);
             for (auto& t : due)
                 core_->recycle(t);
+            due.clear();
+            if (core_->due_.empty())
+                core_->due_.swap(due); // its memory
         }
-        return due.size() + news.size();
+        return told;
+    }
+
+    static void tell(ticket& t)
+    {
+        if (auto* one = std::exchange(t.watched_by, nullptr))
+            one->over(t);
+        if (const auto f = std::exchange(t.then, nullptr))
+            f();
     }
 
     void call_soon(const ticket_ptr& t)

@@ -15,7 +15,9 @@
 #include <boost/asio/query.hpp>
 #include <boost/asio/system_context.hpp>
 #include <boost/intrusive/list.hpp>
+#include <boost/intrusive_ptr.hpp>
 
+#include <atomic>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -23,6 +25,7 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace asynchronous_processing::detail {
 
@@ -36,21 +39,40 @@ struct result
     std::conditional_t<std::is_void_v<R>, std::monostate, R> value{};
 };
 
-/// What a handler waits for, and what can be taken back.
+/// What a handler waits for, and what can be taken back.  Lives as long as
+/// somebody refers to it.
 class revocable
 {
 public:
+    revocable() = default;
+    revocable(const revocable&) = delete;
+    virtual ~revocable() = default;
     virtual void revoke(bool force) = 0;
 
-protected:
-    ~revocable() = default;
+    friend void intrusive_ptr_add_ref(revocable* one)
+    {
+        one->references_.fetch_add(1, std::memory_order_relaxed);
+    }
+    friend void intrusive_ptr_release(revocable* one)
+    {
+        if (one->references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            delete one;
+    }
+
+private:
+    std::atomic<unsigned> references_{0};
 };
 
 /// A handler that waits for the end of its task, or of its event loop.
 class waiter : public boost::intrusive::list_base_hook<>
 {
 public:
-    std::weak_ptr<revocable> task;
+    revocable* task = nullptr; // not over as long as this one waits
+
+    /// The result is there: has the handler called where it wants to be, soon;
+    /// or now, if that is here.  Either ends this object before the call.
+    virtual void post() = 0;
+    virtual void dispatch() = 0;
 
     /// The loop has ended: destroys the handler, which is never called.
     virtual void discard() noexcept = 0;
@@ -58,6 +80,9 @@ public:
 protected:
     ~waiter() = default;
 };
+
+/// Those whose results are there.
+using waiters = boost::intrusive::list<waiter>;
 
 /// What one event loop waits for.  An io_context may be destroyed while tasks
 /// run for it: whoever brings a result later finds out here, under the lock,
@@ -67,20 +92,29 @@ class loop
 public:
     void enter(waiter& one)
     {
+        const auto* me = this_thread();
         const std::lock_guard hold(mutex_);
         all_.push_back(one);
+        if (thread_ == nullptr)
+            thread_ = me;
+        shared_ = shared_ || thread_ != me;
     }
 
-    /// Calls `f` if the handler still waits; it waits no more.  `f` may post
-    /// to the loop, which cannot end meanwhile.
-    template <class W, class F>
-    void leave(W& one, F f)
+    /// If the handler still waits: calls `put`, which gives it its result, and
+    /// has it called.  It waits no more.
+    template <class Put>
+    void leave(waiter& one, Put put)
     {
+        auto* const here = found_here();
         const std::lock_guard hold(mutex_);
         if (gone_)
             return; // and so is `one`
         all_.erase(all_.iterator_to(one));
-        f();
+        put();
+        if (here != nullptr)
+            here->push_back(one);
+        else
+            one.post(); // the loop cannot end meanwhile
     }
 
     /// Calls `f`, which may post to the loop, unless it has ended.
@@ -94,29 +128,71 @@ public:
 
     void end()
     {
-        boost::intrusive::list<waiter> left;
+        waiters left;
+        std::vector<boost::intrusive_ptr<revocable>> tasks;
         {
             const std::lock_guard hold(mutex_);
             gone_ = true;
             left.swap(all_);
+            for (const auto& one : left)
+                tasks.emplace_back(one.task);
         }
         // Unlocked: what a handler owns may come back here when it goes.
-        left.clear_and_dispose([](waiter* one) {
-            const auto task = one->task.lock();
-            one->discard();
-            if (task)
-                task->revoke(true); // nobody would see what it comes to
-        });
+        left.clear_and_dispose([](waiter* one) { one->discard(); });
+        for (const auto& one : tasks)
+            one->revoke(true); // nobody would see what it comes to
     }
+
+    /// Whether all that waits has begun to wait in the thread that asks: then
+    /// no other one would call handlers sooner.
+    bool is_mine() const
+    {
+        const std::lock_guard hold(mutex_);
+        return !shared_ && thread_ == this_thread();
+    }
+
+    /// While it lives, results for this loop that its own thread finds are
+    /// put into a list, for the finder to dispatch.
+    class finding
+    {
+    public:
+        finding(loop& where, waiters& found)
+            : before_(std::exchange(here(), {&where, &found}))
+        {
+        }
+        finding(const finding&) = delete;
+        ~finding() { here() = before_; }
+
+    private:
+        std::pair<loop*, waiters*> before_;
+    };
 
     /// That of the executor's io_context, thread pool or the like.
     template <class Executor>
     static std::shared_ptr<loop> of(const Executor& executor);
 
 private:
-    std::mutex mutex_;
+    static const void* this_thread()
+    {
+        thread_local const char place = 0;
+        return &place;
+    }
+
+    static std::pair<loop*, waiters*>& here()
+    {
+        thread_local std::pair<loop*, waiters*> now{};
+        return now;
+    }
+    waiters* found_here()
+    {
+        return here().first == this ? here().second : nullptr;
+    }
+
+    mutable std::mutex mutex_; // of all below
     bool gone_ = false;
-    boost::intrusive::list<waiter> all_;
+    bool shared_ = false;           // by several threads
+    const void* thread_ = nullptr;  // the first that waited
+    waiters all_;
 };
 
 /// The loop's place in its io_context.
@@ -143,13 +219,12 @@ std::shared_ptr<loop> loop::of(const Executor& executor)
     return asio::use_service<loop_service>(context).mine;
 }
 
-/// The same with a result of type R: what it needs to call the handler where
-/// the handler wants to be called.
+/// The same with a place for a result of type R.
 template <class R>
 class waiter_for : public waiter
 {
 public:
-    virtual void post(result<R> what) = 0;
+    result<R> what;
 };
 
 template <class R, class Handler, class Default>
@@ -196,33 +271,49 @@ public:
 
     executor_type executor() const { return work_.get_executor(); }
 
-    /// Posts the call of the handler; this object is gone before it runs.
-    void post(result<R> what) override
+    void post() override
     {
-        auto [handler, work] = dissolve();
-        const auto memory = asio::get_associated_allocator(handler);
-        const auto where = work.get_executor();
-        asio::post(where, asio::bind_allocator(
-                              memory, [handler = std::move(handler),
-                                       work = std::move(work),
-                                       what = std::move(what)]() mutable {
-                                  work.reset();
-                                  call(handler, what);
-                              }));
+        auto now = dissolve();
+        const auto where = now.work.get_executor();
+        asio::post(where, std::move(now));
     }
-
+    void dispatch() override
+    {
+        auto now = dissolve();
+        const auto where = now.work.get_executor();
+        asio::dispatch(where, std::move(now));
+    }
     void discard() noexcept override { dissolve(); }
 
 private:
     using guard = asio::executor_work_guard<executor_type>;
 
-    std::pair<Handler, guard> dissolve() noexcept
+    // What is left when this object is gone.
+    struct completion
     {
-        std::pair<Handler, guard> result(std::move(handler_), std::move(work_));
-        own_allocator memory(asio::get_associated_allocator(result.first));
+        using allocator_type = asio::associated_allocator_t<Handler>;
+        allocator_type get_allocator() const noexcept
+        {
+            return asio::get_associated_allocator(handler);
+        }
+        void operator()()
+        {
+            work.reset();
+            call(handler, what);
+        }
+        Handler handler;
+        guard work;
+        result<R> what;
+    };
+
+    completion dissolve() noexcept
+    {
+        completion left{std::move(handler_), std::move(work_),
+                        std::move(this->what)};
+        own_allocator memory(asio::get_associated_allocator(left.handler));
         this->~waiting_handler();
         own_traits::deallocate(memory, this, 1);
-        return result;
+        return left;
     }
 
     static executor_type place_of(const Handler& handler,

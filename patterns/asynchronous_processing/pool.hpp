@@ -4,6 +4,7 @@
 #pragma once
 
 #include "call.hpp"
+#include "lookout.hpp"
 #include "loop.hpp"
 
 #include "common/executor.hpp"
@@ -83,8 +84,10 @@ struct initiation
         // The call may be over as soon as it has entered, and the coroutine
         // that holds this object with it.
         const auto calls = work;
-        const auto one = std::make_shared<call_of<R, F, A...>>(
-            calls, std::move(how), std::move(function), std::move(arguments));
+        using this_call = call_of<R, F, A...>;
+        const boost::intrusive_ptr<this_call> one(
+            new this_call(calls, std::move(how), std::move(function),
+                          std::move(arguments)));
         if (auto slot = asio::get_associated_cancellation_slot(handler);
             slot.is_connected())
             slot.assign([one](asio::cancellation_type type) {
@@ -94,10 +97,12 @@ struct initiation
             });
         auto* who = waiting_handler<R, kept, executor_type>::make(
             std::forward<Handler>(handler), home);
-        const auto where = who->executor();
-        one->waits(*who, loop::of(where));
+        const auto executor = who->executor();
+        const auto where = loop::of(executor);
+        one->waits(*who, where);
         calls->enter(one);
-        lookout<std::decay_t<decltype(where)>>::start(where, calls);
+        lookout<std::decay_t<decltype(executor)>>::start(executor, where,
+                                                         calls);
     }
 
     executor_type home;

@@ -1,0 +1,209 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+//
+// Tasks that an event loop hands to a process, and awaits.
+
+#pragma once
+
+#include "harness.hpp"
+#include "limits.hpp"
+#include "peers.hpp"
+#include "python.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "patterns/asynchronous_processing/asynchronous_processing.hpp"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace bench {
+
+namespace detail {
+
+using asynchronous_processing::pool;
+using asynchronous_processing::pool_options;
+
+/// An event loop, and a worker on the other CPU.
+struct awaiting
+{
+    explicit awaiting(std::size_t in_flight = 1024)
+        : calls(io, only(in_flight))
+    {
+        for (const auto& worker : run(ready(*this)).workers)
+            pin(worker.pid, {cpus().there});
+    }
+
+    static pool_options only(std::size_t in_flight)
+    {
+        pool_options how;
+        how.workers = 1;
+        how.in_flight = in_flight;
+        return how;
+    }
+
+    static boost::asio::awaitable<pool::statistics> ready(awaiting& here)
+    {
+        co_await here.calls.async_submit(&square, std::uint64_t{1},
+                                         boost::asio::use_awaitable);
+        co_return here.calls.stats();
+    }
+
+    /// Runs the loop until `what` is done, and returns what it did.
+    template <class T>
+    T run(boost::asio::awaitable<T> what)
+    {
+        std::exception_ptr error;
+        T result{};
+        boost::asio::co_spawn(io, std::move(what),
+                              [&](std::exception_ptr e, T value) {
+                                  error = e;
+                                  result = std::move(value);
+                              });
+        io.restart();
+        io.run();
+        if (error)
+            std::rethrow_exception(error);
+        return result;
+    }
+
+    boost::asio::io_context io{1};
+    pool calls;
+};
+
+/// One after the other.  `idle` before each, which is not counted.
+inline boost::asio::awaitable<double>
+one_by_one(pool& calls, std::size_t count, std::chrono::microseconds idle,
+           const std::string& name)
+{
+    double took = 0;
+    auto start = now();
+    for (std::uint64_t i = 0; i < count; ++i)
+    {
+        if (idle.count() > 0)
+        {
+            boost::asio::steady_timer pause(calls.get_executor(), idle);
+            co_await pause.async_wait(boost::asio::use_awaitable);
+            start = now();
+        }
+        verify(co_await calls.async_submit(&square, i,
+                                           boost::asio::use_awaitable) ==
+                   square(i),
+               name);
+        if (idle.count() > 0)
+            took += static_cast<double>(now() - start);
+    }
+    co_return idle.count() > 0 ? took : static_cast<double>(now() - start);
+}
+
+} // namespace detail
+
+/// co_await, and then the next.
+inline contestant awaited(std::chrono::microseconds idle = {})
+{
+    const std::string name = idle.count() > 0 ? "co_await, all asleep"
+                                              : "co_await, one by one";
+    return {name,
+            [here = std::make_shared<detail::awaiting>(), name,
+             idle](std::size_t count) {
+                return here->run(
+                    detail::one_by_one(here->calls, count, idle, name));
+            },
+            {}};
+}
+
+namespace detail {
+
+/// As many calls as are wanted, `window` of them in flight.
+class flood
+{
+public:
+    flood(pool& calls, std::size_t count, std::size_t window)
+        : calls_(calls)
+        , results_(count)
+    {
+        while (next_ < std::min(count, window))
+            send();
+    }
+    const std::vector<std::uint64_t>& results() const { return results_; }
+
+private:
+    void send()
+    {
+        const auto number = next_++;
+        calls_.async_submit(&square, std::uint64_t{number},
+                            [this, number](std::exception_ptr error,
+                                           std::uint64_t value) {
+                                if (error)
+                                    std::rethrow_exception(error);
+                                results_[number] = value;
+                                if (next_ < results_.size())
+                                    send();
+                            });
+    }
+
+    pool& calls_;
+    std::size_t next_ = 0;
+    std::vector<std::uint64_t> results_;
+};
+
+} // namespace detail
+
+/// Ten thousand calls in flight; each handler sends the next one.
+inline contestant in_flight(std::size_t window)
+{
+    const std::string name = "async_submit, callbacks";
+    return {name,
+            [here = std::make_shared<detail::awaiting>(window), name,
+             window](std::size_t count) {
+                const auto before = here->calls.stats();
+                const stopwatch time;
+                const detail::flood all(here->calls, count, window);
+                here->io.restart();
+                here->io.run();
+                const double took = time.read();
+                verify_squares(all.results(), name);
+                verify(here->calls.stats().finished - before.finished == count, name);
+                return took;
+            },
+            {}};
+}
+
+inline std::vector<planned> async_rows()
+{
+    using namespace std::chrono_literals;
+    constexpr auto limit = opponent::kind::limit;
+    constexpr auto peer = opponent::kind::peer;
+    return {
+        {"co_await, awake", "a remote task and its result, one by one",
+         [](row& row) {
+             row.ours = awaited();
+             row.against = {{limit, two_lines(), 3},
+                            {peer, asio_round_trip(), 20}};
+         }},
+        {"co_await, cold", "the same, when loop and worker sleep",
+         [](row& row) {
+             row.ours = awaited(200us);
+             row.against = {{limit, two_lines()}};
+         }},
+        {"10,000 in flight", "each result sends the next task",
+         [](row& row) {
+             row.ours = in_flight(10'000);
+             row.against = {{limit, two_lines(), 1}};
+         }}};
+}
+
+} // namespace bench
