@@ -311,7 +311,8 @@ public:
                     &table.at(std::min(t.cell + 4, table.size() - 1)));
             wait_until(t, time_point::max());
             std::unique_lock hold(lock_);
-            if (t.end.load() != outcome::pending || t.watched() || !large_value(t))
+            if (t.end.load() != outcome::pending || t.watched() ||
+                !large_value(t))
             {
                 settle(t);
                 const auto small = t.small;

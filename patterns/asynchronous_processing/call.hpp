@@ -58,8 +58,8 @@ private:
 
     std::weak_ptr<dispatcher> by_;
     std::atomic<stage> stage_{stage::arrived};
-    dispatcher* in_ = nullptr;             // from entering until over
-    boost::intrusive_ptr<call> self_;      // the same: workers know it
+    dispatcher* in_ = nullptr;            // from entering until over
+    boost::intrusive_ptr<call> self_;     // the same: workers know it
     common::executor::ticket_ptr ticket_; // of who submits; then of all
 };
 
@@ -214,8 +214,9 @@ private:
         {
             one->self_ = nullptr;
             one->stage_ = stage::over;
+            --active_;
             one->fail(std::current_exception());
-            return leave();
+            return admit_waiting();
         }
         auto now = stage::entering;
         while (now != stage::over && // already
@@ -228,14 +229,8 @@ private:
     void finish(call& one, common::ticket& t)
     {
         one.stage_ = call::stage::over;
+        --active_; // before its handler, which may look
         one.complete(t, closed_);
-        leave();
-    }
-
-    // Of a call that is over.
-    void leave()
-    {
-        --active_;
         admit_waiting();
     }
 

@@ -190,8 +190,8 @@ private:
 
     mutable std::mutex mutex_; // of all below
     bool gone_ = false;
-    bool shared_ = false;           // by several threads
-    const void* thread_ = nullptr;  // the first that waited
+    bool shared_ = false;          // by several threads
+    const void* thread_ = nullptr; // the first that waited
     waiters all_;
 };
 

@@ -85,9 +85,8 @@ struct initiation
         // that holds this object with it.
         const auto calls = work;
         using this_call = call_of<R, F, A...>;
-        const boost::intrusive_ptr<this_call> one(
-            new this_call(calls, std::move(how), std::move(function),
-                          std::move(arguments)));
+        const boost::intrusive_ptr<this_call> one(new this_call(
+            calls, std::move(how), std::move(function), std::move(arguments)));
         if (auto slot = asio::get_associated_cancellation_slot(handler);
             slot.is_connected())
             slot.assign([one](asio::cancellation_type type) {

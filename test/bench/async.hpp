@@ -17,7 +17,6 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "patterns/asynchronous_processing/asynchronous_processing.hpp"
-
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -40,8 +39,7 @@ using asynchronous_processing::pool_options;
 /// An event loop, and a worker on the other CPU.
 struct awaiting
 {
-    explicit awaiting(std::size_t in_flight = 1024)
-        : calls(io, only(in_flight))
+    explicit awaiting(std::size_t in_flight = 1024) : calls(io, only(in_flight))
     {
         for (const auto& worker : run(ready(*this)).workers)
             pin(worker.pid, {cpus().there});
@@ -85,9 +83,9 @@ struct awaiting
 };
 
 /// One after the other.  `idle` before each, which is not counted.
-inline boost::asio::awaitable<double>
-one_by_one(pool& calls, std::size_t count, std::chrono::microseconds idle,
-           const std::string& name)
+inline boost::asio::awaitable<double> one_by_one(pool& calls, std::size_t count,
+                                                 std::chrono::microseconds idle,
+                                                 const std::string& name)
 {
     double took = 0;
     auto start = now();
@@ -99,9 +97,8 @@ one_by_one(pool& calls, std::size_t count, std::chrono::microseconds idle,
             co_await pause.async_wait(boost::asio::use_awaitable);
             start = now();
         }
-        verify(co_await calls.async_submit(&square, i,
-                                           boost::asio::use_awaitable) ==
-                   square(i),
+        verify(co_await calls.async_submit(
+                   &square, i, boost::asio::use_awaitable) == square(i),
                name);
         if (idle.count() > 0)
             took += static_cast<double>(now() - start);
@@ -114,8 +111,8 @@ one_by_one(pool& calls, std::size_t count, std::chrono::microseconds idle,
 /// co_await, and then the next.
 inline contestant awaited(std::chrono::microseconds idle = {})
 {
-    const std::string name = idle.count() > 0 ? "co_await, all asleep"
-                                              : "co_await, one by one";
+    const std::string name =
+        idle.count() > 0 ? "co_await, all asleep" : "co_await, one by one";
     return {name,
             [here = std::make_shared<detail::awaiting>(), name,
              idle](std::size_t count) {
@@ -144,15 +141,15 @@ private:
     void send()
     {
         const auto number = next_++;
-        calls_.async_submit(&square, std::uint64_t{number},
-                            [this, number](std::exception_ptr error,
-                                           std::uint64_t value) {
-                                if (error)
-                                    std::rethrow_exception(error);
-                                results_[number] = value;
-                                if (next_ < results_.size())
-                                    send();
-                            });
+        calls_.async_submit(
+            &square, std::uint64_t{number},
+            [this, number](std::exception_ptr error, std::uint64_t value) {
+                if (error)
+                    std::rethrow_exception(error);
+                results_[number] = value;
+                if (next_ < results_.size())
+                    send();
+            });
     }
 
     pool& calls_;
@@ -176,7 +173,8 @@ inline contestant in_flight(std::size_t window)
                 here->io.run();
                 const double took = time.read();
                 verify_squares(all.results(), name);
-                verify(here->calls.stats().finished - before.finished == count, name);
+                verify(here->calls.stats().finished - before.finished == count,
+                       name);
                 return took;
             },
             {}};
@@ -199,8 +197,7 @@ inline std::vector<planned> async_rows()
              row.ours = awaited(200us);
              row.against = {{limit, two_lines()}};
          }},
-        {"10,000 in flight", "each result sends the next task",
-         [](row& row) {
+        {"10,000 in flight", "each result sends the next task", [](row& row) {
              row.ours = in_flight(10'000);
              row.against = {{limit, two_lines(), 1}};
          }}};
