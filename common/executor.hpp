@@ -417,9 +417,11 @@ public:
                     mine->allowed = how.attempts;
                     mine->soft = how.soft;
                     mine->hard = how.hard;
-                    mine->name = how.name;
+                    if (!how.name.empty() || !mine->name.empty())
+                        mine->name = how.name;
                     mine->watched_by = how.watched_by;
-                    mine->on_news = how.on_news;
+                    if (how.on_news)
+                        mine->on_news = how.on_news;
                     return mine;
                 }
                 hold.unlock();
@@ -684,6 +686,9 @@ public:
         return 0;
     }
 
+    /// It will look again: it has been held up by what it found.
+    void looks_on() { looks_.fetch_add(1, std::memory_order_relaxed); }
+
     void leave_off()
     {
         looked_out_.store(false);
@@ -911,12 +916,12 @@ private:
     // Calls back until there is no more news, then lets workers ring again.
     void attend()
     {
-        if (!chimes_)
-            return; // the end
+        // Who looks out finds the news, and lets workers ring when it leaves
+        // off; to find some of it here would only cost time.
+        if (!chimes_ || looked_out_.load())
+            return;
         if (call() == 0)
         {
-            if (looked_out_.load())
-                return; // who looks out lets workers ring when it leaves off
             core_->table.say_asleep(true);
             if (!core_->table.announced())
                 return;

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "handler.hpp"
 #include "loop.hpp"
 
 #include "common/executor.hpp"
@@ -79,10 +80,14 @@ enum class overflow
 class dispatcher
 {
 public:
+    /// `home`: where most handlers will be.
     template <class Init, class... A>
-    dispatcher(const common::executor::options& wanted, overflow when_full,
+    dispatcher(asio::execution_context& home,
+               const common::executor::options& wanted, overflow when_full,
                Init init, A... arguments)
-        : limit_(wanted.table.capacity)
+        : home_(home)
+        , home_loop_(loop::of(home))
+        , limit_(wanted.table.capacity)
         , when_full_(when_full)
         , work_(wanted, std::move(init), std::move(arguments)...)
     {
@@ -141,9 +146,23 @@ public:
 
     common::executor& work() { return work_; }
 
-    /// Whether a loop looks out for results; what it was before.
-    bool looking(bool now) { return looking_.exchange(now); }
-    bool looking() const { return looking_.load(std::memory_order_relaxed); }
+    std::shared_ptr<loop> loop_of(asio::execution_context& context) const
+    {
+        return &context == &home_ ? home_loop_ : loop::of(context);
+    }
+
+    /// The loop that looks out for results, if one does.  Set by the first,
+    /// which returns true; cleared by the same.
+    bool looks(const loop* one)
+    {
+        const loop* nobody = nullptr;
+        return looking_.compare_exchange_strong(nobody, one);
+    }
+    void looks_no_more() { looking_.store(nullptr); }
+    const loop* looking() const
+    {
+        return looking_.load(std::memory_order_relaxed);
+    }
 
     std::size_t waiting() const { return in_line_; }
     std::size_t active() const { return active_; }
@@ -253,7 +272,9 @@ private:
         }
     }
 
-    std::atomic<bool> looking_{false};
+    asio::execution_context& home_;
+    const std::shared_ptr<loop> home_loop_;
+    std::atomic<const loop*> looking_{nullptr};
     const std::size_t limit_;
     const overflow when_full_;
     std::atomic<bool> closed_{false};

@@ -29,8 +29,10 @@ public:
                       const std::shared_ptr<loop>& where,
                       const std::shared_ptr<dispatcher>& results)
     {
-        if (common::spin_budget().count() > 0 && !results->looking() &&
-            !results->looking(true))
+        if (results->looking() == where.get())
+            results->work().looks_on(); // as soon as this handler is over
+        else if (common::spin_budget().count() > 0 &&
+                 results->looking() == nullptr && results->looks(where.get()))
             asio::post(executor, lookout(executor, where, results));
     }
 
@@ -40,7 +42,7 @@ public:
         if (!results_)
             return;
         results_->work().leave_off();
-        results_->looking(false);
+        results_->looks_no_more();
     }
 
     void operator()()

@@ -12,6 +12,9 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/execution/context.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/query.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -80,7 +83,6 @@ struct initiation
     void operator()(Handler&& handler, common::executor::task_options how,
                     F function, std::tuple<A...> arguments) const
     {
-        using kept = std::decay_t<Handler>;
         // The call may be over as soon as it has entered, and the coroutine
         // that holds this object with it.
         const auto calls = work;
@@ -94,14 +96,27 @@ struct initiation
                                       asio::cancellation_type::partial;
                 one->revoke((type & hard) != asio::cancellation_type::none);
             });
-        auto* who = waiting_handler<R, kept, executor_type>::make(
-            std::forward<Handler>(handler), home);
-        const auto executor = who->executor();
-        const auto where = loop::of(executor);
-        one->waits(*who, where);
+        const auto where = place_of(handler, home);
+        if constexpr (std::is_same_v<decltype(where), const executor_type>)
+            if (const auto* io =
+                    where.template target<asio::io_context::executor_type>())
+                return begin(std::forward<Handler>(handler), *io, one, calls);
+        begin(std::forward<Handler>(handler), where, one, calls);
+    }
+
+    template <class Handler, class Executor, class Call>
+    static void begin(Handler&& handler, const Executor& where, const Call& one,
+                      const std::shared_ptr<dispatcher>& calls)
+    {
+        using kept = std::decay_t<Handler>;
+        auto* who = waiting_handler<R, kept, Executor,
+                                    is_anywhere<kept, executor_type>>::
+            make(std::forward<Handler>(handler), where);
+        const auto in =
+            calls->loop_of(asio::query(where, asio::execution::context));
+        one->waits(*who, in);
         calls->enter(one);
-        lookout<std::decay_t<decltype(executor)>>::start(executor, where,
-                                                         calls);
+        lookout<Executor>::start(where, in, calls);
     }
 
     executor_type home;
@@ -144,6 +159,7 @@ public:
         : options_(checked(options))
         , home_(std::move(home))
         , work_(std::make_shared<detail::dispatcher>(
+              boost::asio::query(home_, boost::asio::execution::context),
               translate(options), options.when_full, std::move(init),
               std::move(arguments)...))
     {
