@@ -98,6 +98,10 @@ if wants bench "$@"; then
     have python3 || lack Python python3
     have pigz || lack pigz pigz
     have redis-server || lack Redis redis-server
+    have wrk || lack wrk wrk
+    have nginx || lack nginx nginx-light
+    /usr/bin/python3 -c 'import aiohttp' 2> /dev/null ||
+        lack aiohttp python3-aiohttp
 fi
 if wants browser "$@"; then
     have chromium || lack Chromium chromium

@@ -155,6 +155,7 @@ public:
         std::uint64_t submitted = 0, finished = 0, retried = 0, poisoned = 0;
         std::uint64_t moved = 0; // run again since a neighbour had to die
         std::uint64_t deaths = 0;
+        std::uint64_t wakes = 0; // of the supervising thread, by workers
         unsigned queued = 0, running = 0;
         std::vector<worker_info> workers;
     };
@@ -771,6 +772,7 @@ public:
         s.retried = core_->retried_;
         s.moved = core_->moved_;
         s.poisoned = core_->poisoned_;
+        s.wakes = wakes_.load();
         for (const auto& t : core_->ledger_)
             if (t && !core_->over(*t))
                 ++(running(*t) ? s.running : s.queued);
@@ -908,6 +910,7 @@ private:
                                 if (error)
                                     return;
                                 bell_.silence();
+                                wakes_.fetch_add(1, std::memory_order_relaxed);
                                 attend();
                                 listen();
                             });
@@ -1135,7 +1138,7 @@ private:
     std::unique_ptr<boost::asio::posix::stream_descriptor> chimes_;
     std::unique_ptr<boost::asio::steady_timer> timer_, relief_;
     std::atomic<bool> looked_out_{false}; // by an event loop
-    std::atomic<std::uint64_t> looks_{0};
+    std::atomic<std::uint64_t> looks_{0}, wakes_{0};
     std::uint64_t seen_looks_ = 0; // supervising thread
     std::mutex stopping_;
     mutable std::shared_mutex staff_; // of the pointer: threads look at the

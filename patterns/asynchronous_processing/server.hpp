@@ -11,6 +11,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -30,6 +31,7 @@
 #include <list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -69,45 +71,54 @@ public:
         /// Writes within the deadline of a response; throws system_error.
         awaitable<void> write(std::string text)
         {
-            co_await write_all({boost::asio::buffer(text), {}});
+            parts all{boost::asio::buffer(text), {}};
+            if (!write_now(all))
+                co_await write_rest(all);
         }
 
     private:
         friend class http_server;
         using parts = std::array<boost::asio::const_buffer, 2>;
 
-        connection(tcp::socket socket, const server_limits& limits)
+        connection(tcp::socket socket, const http_server& server)
             : socket_(std::move(socket))
-            , limits_(limits)
+            , server_(server)
         {
         }
 
-        void has(clock::duration time) { deadline_ = clock::now() + time; }
+        void has(clock::duration time) { deadline_ = server_.now_ + time; }
         void has_time() { deadline_ = clock::time_point::max(); }
 
-        // Most responses fit into the socket, and nobody has to wait.
-        awaitable<void> write_all(parts all)
+        // Most responses fit into the socket, and nobody has to wait.  Takes
+        // off what it has written; returns whether that was all.
+        bool write_now(parts& all)
         {
             boost::system::error_code error;
-            auto written = socket_.write_some(all, error);
-            for (auto& part : all)
-                written -=
-                    std::exchange(part, part + written).size() - part.size();
-            if (error == boost::asio::error::would_block)
-                error = {};
-            if (error)
+            auto written = all[1].size() == 0
+                               ? socket_.write_some(all[0], error)
+                               : socket_.write_some(all, error);
+            if (error && error != boost::asio::error::would_block)
                 throw boost::system::system_error(error);
-            if (boost::asio::buffer_size(all) == 0)
-                co_return;
-            has(limits_.write_deadline);
+            for (auto& part : all)
+            {
+                const auto off = std::min(written, part.size());
+                part += off;
+                written -= off;
+            }
+            return boost::asio::buffer_size(all) == 0;
+        }
+
+        awaitable<void> write_rest(parts all)
+        {
+            has(server_.limits_.write_deadline);
             co_await boost::asio::async_write(socket_, all,
                                               boost::asio::use_awaitable);
             has_time();
         }
 
         tcp::socket socket_;
+        const http_server& server_;
         boost::beast::flat_buffer buffer_; // what it sent, up to a bound
-        const server_limits& limits_;
         clock::time_point deadline_ = clock::time_point::max();
         bool idle_ = true;
         bool late_ = false; // its deadline has passed
@@ -217,9 +228,9 @@ private:
             tick_.expires_after(std::chrono::milliseconds(100));
             co_await tick_.async_wait(
                 boost::asio::redirect_error(boost::asio::use_awaitable, none));
-            const auto now = clock::now();
+            now_ = clock::now();
             for (auto* one : clients_)
-                if (one->deadline_ < now)
+                if (one->deadline_ < now_)
                 {
                     one->late_ = true;
                     one->socket_.cancel(none);
@@ -265,14 +276,17 @@ private:
 
     awaitable<void> serve(tcp::socket socket)
     {
-        connection client(std::move(socket), limits_);
+        connection client(std::move(socket), *this);
         const presence here(*this, client);
         try
         {
             client.socket_.non_blocking(true);
             client.socket_.set_option(tcp::no_delay(true));
-            while (co_await serve_one(client)) // ends by either side
-                continue;
+            // Others first: meanwhile the next request may come, and need not
+            // be waited for.  Ends by either side.
+            while (co_await serve_one(client))
+                co_await boost::asio::post(acceptor_.get_executor(),
+                                           boost::asio::use_awaitable);
         }
         catch (const std::exception&)
         {
@@ -305,8 +319,26 @@ private:
             said = std::move(*came);
         }
         const bool more = asked.keep_alive() && !stopping_;
-        co_await write(client, asked, std::get<0>(said), more);
+        const auto& answer = std::get<0>(said);
+        auto head = answer.head(!more                  ? "close"
+                                : asked.version() < 11 ? "keep-alive"
+                                                       : "");
+        auto all = parts_of(asked, head, answer.body);
+        if (!client.write_now(all))
+            co_await client.write_rest(all);
+        if (!more)
+            co_await part(client);
         co_return more;
+    }
+
+    static connection::parts parts_of(const request& asked, std::string& head,
+                                      std::string_view body)
+    {
+        if (asked.method() == http::verb::head)
+            body = {};
+        else if (body.size() < 1024) // one part is written quicker than two
+            head += std::exchange(body, {});
+        return {boost::asio::buffer(head), boost::asio::buffer(body)};
     }
 
     // Reads until the parser has all of a request.
@@ -348,21 +380,6 @@ private:
         if (head.get()[http::field::expect] == "100-continue")
             co_await client.write("HTTP/1.1 100 Continue\r\n\r\n");
         client.has(limits_.body_deadline);
-    }
-
-    awaitable<void> write(connection& client, const request& asked,
-                          const response& said, bool more)
-    {
-        const auto head = said.head(!more                  ? "close"
-                                    : asked.version() < 11 ? "keep-alive"
-                                                           : "");
-        const bool bodiless = asked.method() == http::verb::head;
-        co_await client.write_all(
-            {boost::asio::buffer(head),
-             boost::asio::buffer(said.body.data(),
-                                 bodiless ? 0 : said.body.size())});
-        if (!more)
-            co_await part(client);
     }
 
     // Waits for an answer, as long as the client is there.
@@ -414,9 +431,7 @@ private:
                  make_error_code(http::error::bad_method).category())
             co_return; // not the request: the connection is broken
         ++counts_.refused;
-        const auto head = said.head("close");
-        co_await client.write_all(
-            {boost::asio::buffer(head), boost::asio::buffer(said.body)});
+        co_await client.write(said.head("close") + said.body);
         co_await part(client);
     }
 
@@ -440,6 +455,7 @@ private:
     counts counts_;
     bool stopping_ = false;
     std::list<connection*> clients_;
+    clock::time_point now_ = clock::now(); // at the last tick
     boost::asio::steady_timer tick_, all_gone_;
 };
 

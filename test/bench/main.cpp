@@ -4,8 +4,10 @@
 // Measures the core and the patterns against the limits of the hardware and
 // against their peers, all in turns, and prints one table.
 
+#include "async.hpp"
 #include "candidates.hpp"
 #include "harness.hpp"
+#include "http.hpp"
 #include "hybrid.hpp"
 #include "limits.hpp"
 #include "peers.hpp"
@@ -156,8 +158,9 @@ std::vector<planned> first_rows(text& all)
 std::vector<planned> plan(text& all)
 {
     std::vector<planned> result = first_rows(all);
-    for (const auto& more : {bench::stream_rows(all), bench::shared_data_rows(),
-                             bench::hybrid_rows()})
+    for (const auto& more :
+         {bench::stream_rows(all), bench::shared_data_rows(),
+          bench::hybrid_rows(), bench::async_rows(), bench::http_rows()})
         result.insert(result.end(), more.begin(), more.end());
     return result;
 }
@@ -215,6 +218,7 @@ int run(const options::variables_map& given)
     if (json.has_parent_path())
         std::filesystem::create_directories(json.parent_path());
     bench::peers_py() = given["peers"].as<std::string>();
+    bench::tile_library() = given["tiles"].as<std::string>();
     std::cout << "CPUs " << bench::cpus().here << " and " << bench::cpus().there
               << (bench::cpus().one() ? " (only one: all take turns on it)"
                                       : "")
@@ -262,7 +266,9 @@ try
         "where to write the rows")(
         "peers",
         options::value<std::string>()->default_value("test/bench/peers.py"),
-        "the Python peers")(
+        "the Python peers")("tiles",
+                            options::value<std::string>()->default_value(""),
+                            "the library that paints tiles for Python")(
         "headers", options::value<std::string>()->default_value(""),
         "the directory of text to count words of; else the Boost headers, "
         "where $CXX (or c++) finds them");

@@ -37,6 +37,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <future>
 #include <memory>
 #include <numeric>
@@ -538,6 +539,29 @@ BOOST_AUTO_TEST_CASE(ten_thousand_calls_in_flight_each_end_once)
         });
     io.run();
     BOOST_TEST((ends == std::vector<int>(20'000, 1)));
+}
+
+BOOST_AUTO_TEST_CASE(a_hundred_results_wake_the_loop_at_most_once)
+{
+    asio::io_context io;
+    auto options = with(1);
+    options.in_flight = 10'000;
+    options.payload = 4096;
+    pool p(io, options);
+    int sent = 0, ended = 0;
+    std::function<void()> send = [&] {
+        ++sent;
+        p.async_submit(square, 2, [&](std::exception_ptr, int) {
+            ++ended;
+            if (sent < 50'000)
+                send();
+        });
+    };
+    while (sent < 10'000)
+        send();
+    io.run();
+    BOOST_TEST(ended == 50'000);
+    BOOST_TEST(p.stats().wakes <= 500u);
 }
 
 BOOST_AUTO_TEST_CASE(options_that_make_no_sense_are_refused)
