@@ -29,6 +29,7 @@
 #include <shared_mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -923,7 +924,17 @@ private:
         // off; to find some of it here would only cost time.
         if (!chimes_ || looked_out_.load())
             return;
-        if (call() == 0)
+        if (call() != 0)
+        {
+            awake_until_ = clock::now() + spin_budget();
+            patience_ = 16;
+        }
+        else if (crowded() && (patience_ > 0 || clock::now() < awake_until_))
+        {
+            std::this_thread::yield(); // to who works on the rest
+            patience_ -= patience_ > 0;
+        }
+        else
         {
             core_->table.say_asleep(true);
             if (!core_->table.announced())
@@ -931,6 +942,13 @@ private:
             core_->table.say_asleep(false);
         }
         boost::asio::post(crew_->context(), [this] { attend(); });
+    }
+
+    // So many are on their way that it pays to wait for several.
+    bool crowded() const
+    {
+        const std::lock_guard hold(core_->lock_);
+        return core_->submitted_ - core_->finished_ > 32;
     }
 
     // Goes on as long as a loop looks out, and takes over when it sticks.
@@ -1139,7 +1157,9 @@ private:
     std::unique_ptr<boost::asio::steady_timer> timer_, relief_;
     std::atomic<bool> looked_out_{false}; // by an event loop
     std::atomic<std::uint64_t> looks_{0}, wakes_{0};
-    std::uint64_t seen_looks_ = 0; // supervising thread
+    std::uint64_t seen_looks_ = 0; // supervising thread, as ...
+    time_point awake_until_{};
+    unsigned patience_ = 0; // looks, should this CPU be shared
     std::mutex stopping_;
     mutable std::shared_mutex staff_; // of the pointer: threads look at the
                                       // crew while another one stops it
