@@ -8,7 +8,7 @@
 //   listening on http://127.0.0.1:8080/
 
 #include "asynchronous_processing.hpp"
-#include "client.hpp"
+#include "drive.hpp"
 #include "fractal.hpp"
 #include "server.hpp"
 #include "site.hpp"
@@ -30,7 +30,6 @@
 #include <iostream>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 namespace {
 
@@ -78,37 +77,6 @@ awaitable<int> serve_until_told(http_server& server)
 }
 // end::drain[]
 
-// Asks for some tiles over the wire, killing workers, and prints what came.
-awaitable<int> drive(const http_server& server, const site& here,
-                     unsigned times, unsigned workers,
-                     common::run_statistics& statistics)
-{
-    visitors all(server.endpoint(), 4);
-    std::vector<std::string> targets;
-    for (unsigned zoom = 0, side = 1; targets.size() < times; ++zoom, side *= 2)
-        for (unsigned i = 0; i < side * side && targets.size() < times; ++i)
-            targets.push_back("/tile/" + std::to_string(zoom) + "/" +
-                              std::to_string(i % side) + "/" +
-                              std::to_string(i / side) + ".png");
-    const auto kill = [&](std::size_t n) -> std::string {
-        return n % 10 == 5 ? "/workers/" +
-                                 std::to_string(n / 10 % workers + 1) + "/kill"
-                           : "";
-    };
-    const auto replies = co_await all.ask(targets, kill, here.token());
-    for (std::size_t i = 0; i < targets.size(); ++i)
-    {
-        if (replies[i].status != 200)
-            throw std::runtime_error(targets[i] + ": " + replies[i].body);
-        std::cout << std::hex << std::setw(16) << std::setfill('0')
-                  << replies[i].checksum() << std::dec << "  " << targets[i]
-                  << '\n';
-        ++statistics.items;
-        statistics.bytes += replies[i].body.size();
-    }
-    co_return 0;
-}
-
 struct settings
 {
     std::string address = "127.0.0.1";
@@ -116,8 +84,8 @@ struct settings
     unsigned drive = 0;
 };
 
-int run(const settings& wanted, const common::program_line& line,
-        common::run_statistics& statistics)
+pool_options options_for(const settings& wanted,
+                         const common::program_line& line)
 {
     pool_options options;
     options.workers = line.workers;
@@ -126,20 +94,31 @@ int run(const settings& wanted, const common::program_line& line,
     options.attempts = line.chaos.probability > 0 ? 200 : 10;
     if (line.chaos.probability > 0 || wanted.drive > 0)
         options.restart_backoff = 0ms;
+    return options;
+}
 
+void say_where(const http_server::tcp::endpoint& at)
+{
+    if (!at.address().is_loopback())
+        std::cerr << "asynchronous_processing: WARNING: " << at.address()
+                  << " can be reached by others, who may use this machine and "
+                     "kill its workers\n";
+    std::cout << "listening on http://" << at << "/" << std::endl;
+}
+
+// Returns the signal that ended it.
+int run(const settings& wanted, const common::program_line& line,
+        common::run_statistics& statistics)
+{
     asio::io_context io{1};
-    pool workers(io, options);
+    pool workers(io, options_for(wanted, line));
     site here(workers, &tile, line.chaos);
-    const auto address = asio::ip::make_address(wanted.address);
-    http_server server(io.get_executor(), {address, wanted.port},
+    http_server server(io.get_executor(),
+                       {asio::ip::make_address(wanted.address), wanted.port},
                        [&](const auto& asked, auto& client) {
                            return here.respond(asked, client);
                        });
     here.is_served_by(server);
-    if (!address.is_loopback())
-        std::cerr << "asynchronous_processing: WARNING: " << wanted.address
-                  << " can be reached by others, who may use this machine and "
-                     "kill its workers\n";
     int signal = 0;
     std::exception_ptr error;
     const auto end = [&](std::exception_ptr e, int how) {
@@ -150,13 +129,13 @@ int run(const settings& wanted, const common::program_line& line,
     co_spawn(io, server.run(), asio::detached);
     if (wanted.drive > 0)
         co_spawn(io,
-                 drive(server, here, wanted.drive, line.workers, statistics),
+                 drive({server.endpoint(), 4}, here.token(), wanted.drive,
+                       line.workers, statistics),
                  end);
     else
     {
         co_spawn(io, serve_until_told(server), end);
-        std::cout << "listening on http://" << server.endpoint() << "/"
-                  << std::endl;
+        say_where(server.endpoint());
     }
     io.run();
     const auto stats = workers.stats();
