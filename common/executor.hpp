@@ -688,8 +688,9 @@ public:
         return 0;
     }
 
-    /// It will look again: it has been held up by what it found.
-    void looks_on() { looks_.fetch_add(1, std::memory_order_relaxed); }
+    /// It will look again, but is held up by handlers of what it found: it is
+    /// relieved after ten milliseconds only.
+    void looks_on() { held_up_.store(true, std::memory_order_relaxed); }
 
     void leave_off()
     {
@@ -956,7 +957,11 @@ private:
     {
         if (!chimes_ || !looked_out_.load())
             return;
-        if (std::exchange(seen_looks_, looks_.load()) == looks_.load())
+        const auto looks = looks_.load();
+        const bool looked = std::exchange(seen_looks_, looks) != looks;
+        const bool held_up = held_up_.exchange(false);
+        held_up_for_ = looked ? 0 : held_up_for_ + 1;
+        if (!looked && (!held_up || held_up_for_ > 10))
         {
             looked_out_.store(false);
             return attend();
@@ -1156,8 +1161,10 @@ private:
     std::unique_ptr<boost::asio::posix::stream_descriptor> chimes_;
     std::unique_ptr<boost::asio::steady_timer> timer_, relief_;
     std::atomic<bool> looked_out_{false}; // by an event loop
+    std::atomic<bool> held_up_{false};
     std::atomic<std::uint64_t> looks_{0}, wakes_{0};
     std::uint64_t seen_looks_ = 0; // supervising thread, as ...
+    unsigned held_up_for_ = 0;     // milliseconds
     time_point awake_until_{};
     unsigned patience_ = 0; // looks, should this CPU be shared
     std::mutex stopping_;

@@ -130,13 +130,14 @@ struct initiation
 ///     asynchronous_processing::pool pool(io);
 ///     int answer = co_await pool.async_submit(square, 7, use_awaitable);
 ///
-/// Every call completes exactly once, by a handler that is posted to its
-/// associated executor (`io` where it has none): with what the task returned
-/// or threw, with common::worker_died when it has killed as many workers as it
-/// was allowed, common::cancelled, common::timed_out, common::closed after
-/// shutdown, or common::exhausted when there are no workers any more.  A
-/// loop that is destroyed takes its handlers with it, uncalled, and their
-/// tasks are cancelled.
+/// Every call completes exactly once, by a handler that is called by its
+/// associated executor (`io` where it has none), never inside of the function
+/// that submits or cancels: with what the task returned or threw, with
+/// common::worker_died when it has killed as many workers as it was allowed,
+/// common::cancelled, common::timed_out, common::closed after shutdown, or
+/// common::exhausted when there are no workers any more.  A loop that is
+/// destroyed takes its handlers with it, uncalled, and their tasks are
+/// cancelled.
 ///
 /// A task is a function or a callable without captures (or in
 /// common::capture), and what it takes and returns has a common::codec.  All

@@ -271,6 +271,36 @@ BOOST_AUTO_TEST_CASE(no_handler_runs_inside_of_async_submit)
     BOOST_TEST(called == 101);
 }
 
+BOOST_AUTO_TEST_CASE(a_handler_that_throws_costs_no_other)
+{
+    asio::io_context io;
+    pool p(io, with(1));
+    std::vector<int> ends(200);
+    for (std::size_t i = 0; i < ends.size(); ++i)
+        p.async_submit(square, 3, [&ends, i](std::exception_ptr, int) {
+            ++ends[i];
+            if (i % 10 == 0)
+                throw std::domain_error("of a handler");
+        });
+    int thrown = 0;
+    for (bool more = true; more;) // each time a handler has thrown
+    {
+        more = false;
+        try
+        {
+            io.run();
+        }
+        catch (const std::domain_error&)
+        {
+            more = true;
+            ++thrown;
+        }
+    }
+    BOOST_TEST(thrown == 20);
+    BOOST_TEST((ends == std::vector<int>(200, 1)));
+    BOOST_TEST(idle(p));
+}
+
 BOOST_AUTO_TEST_CASE(a_handler_runs_on_its_associated_executor)
 {
     asio::io_context io;
