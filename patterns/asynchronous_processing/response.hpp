@@ -3,9 +3,11 @@
 
 #pragma once
 
+#include <boost/beast/core/error.hpp> // status.hpp of 1.81 lacks <ostream>
 #include <boost/beast/http/status.hpp>
 
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace asynchronous_processing {
