@@ -600,9 +600,9 @@ public:
         std::vector<ticket_ptr> limited_; // with deadlines
         std::vector<ticket_ptr> due_;     // over, to be called back
         std::vector<ticket_ptr> spares_;
-        std::atomic<bool> gone_{false};   // no workers any more
-        std::atomic<bool> closed_{false}; // nothing new is accepted
-        std::string why_;                 // gone
+        std::atomic<bool> gone_{false};        // no workers any more
+        std::atomic<bool> closed_{false};      // nothing new is accepted
+        std::string why_;                      // gone
         std::atomic<std::uint64_t> newest_{0}; // number of a task; a hint
         std::uint64_t submitted_ = 0, finished_ = 0, retried_ = 0,
                       poisoned_ = 0, moved_ = 0;
