@@ -100,6 +100,10 @@ if wants bench "$@"; then
     have redis-server || lack Redis redis-server
     have mpicxx || lack "Open MPI" libopenmpi-dev
     have mpirun || lack mpirun openmpi-bin
+    have wrk || lack wrk wrk
+    have nginx || lack nginx nginx-light
+    /usr/bin/python3 -c 'import aiohttp' 2> /dev/null ||
+        lack aiohttp python3-aiohttp
 fi
 if wants browser "$@"; then
     have chromium || lack Chromium chromium

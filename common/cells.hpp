@@ -228,7 +228,12 @@ public:
         {
             if (news_[i].load(std::memory_order_relaxed) == 0)
                 continue;
-            for (auto word = news_[i].exchange(0); word != 0; word &= word - 1)
+            const auto taken = news_[i].exchange(0);
+            for (auto word = taken; word != 0; word &= word - 1)
+                __builtin_prefetch(&cells_[std::min(
+                    i * 64 + static_cast<unsigned>(std::countr_zero(word)),
+                    size() - 1)]); // all on the way before the first is used
+            for (auto word = taken; word != 0; word &= word - 1)
                 if (const unsigned index =
                         i * 64 + static_cast<unsigned>(std::countr_zero(word));
                     index < size())

@@ -29,6 +29,7 @@
 #include <shared_mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -46,6 +47,19 @@ enum class outcome : std::uint8_t
     abandoned  // there are no workers any more to run it
 };
 
+struct ticket;
+
+/// Is told once when its task is over, by the thread that finds out first; it
+/// has to live until then.
+class watcher
+{
+public:
+    virtual void over(ticket& t) = 0;
+
+protected:
+    ~watcher() = default;
+};
+
 /// A task that was submitted, as its submitter knows it.  Private memory.
 struct ticket
 {
@@ -59,7 +73,8 @@ struct ticket
     std::string why; // abandoned
     std::vector<death> deaths;
     std::vector<std::shared_ptr<const void>> kept; // shared arguments
-    std::function<void(ticket&)> then;             // called once, see when_over
+    watcher* watched_by = nullptr;
+    std::function<void()> then;    // called once, see when_over
     std::function<void()> on_news; // at announce(), in the same thread
     std::string name;              // for messages and statistics
 
@@ -72,6 +87,9 @@ struct ticket
         return size <= small.size() ? std::span(small).first(size)
                                     : std::span(large);
     }
+
+    /// Somebody is to be told of its end.
+    bool watched() const { return watched_by != nullptr || then; }
 };
 
 /// What a process left behind that has died.
@@ -121,10 +139,8 @@ public:
         std::string name{};               // for messages and statistics
         bool timed = false; // statistics tell how long it has been running
 
-        /// Called once when the task is over, as by when_over, where submit
-        /// returned a ticket.  `on_news`: after the task called announce().
-        std::function<void(ticket&)> then{};
-        std::function<void()> on_news{};
+        watcher* watched_by = nullptr;   // where submit returned a ticket
+        std::function<void()> on_news{}; // after the task called announce()
     };
 
     struct worker_info : crew::worker_info
@@ -140,6 +156,7 @@ public:
         std::uint64_t submitted = 0, finished = 0, retried = 0, poisoned = 0;
         std::uint64_t moved = 0; // run again since a neighbour had to die
         std::uint64_t deaths = 0;
+        std::uint64_t wakes = 0; // of the supervising thread, by workers
         unsigned queued = 0, running = 0;
         std::vector<worker_info> workers;
     };
@@ -201,7 +218,7 @@ public:
         const bool limited = how.soft.count() > 0 || how.hard.count() > 0;
         const auto flags = static_cast<std::uint8_t>(
             (limited || how.timed ? cells::timed : 0) |
-            (how.then || how.on_news ? cells::watched : 0));
+            (how.watched_by || how.on_news ? cells::watched : 0));
         ticket_ptr mine;
         {
             std::unique_lock hold(core_->lock_);
@@ -291,7 +308,8 @@ public:
                 beat(); // its worker is only just reading it
             wait_until(t, time_point::max());
             std::unique_lock hold(lock_);
-            if (t.end.load() != outcome::pending || t.then || !large_value(t))
+            if (t.end.load() != outcome::pending || t.watched() ||
+                !large_value(t))
             {
                 settle(t);
                 const auto small = t.small;
@@ -396,9 +414,11 @@ public:
                     mine->allowed = how.attempts;
                     mine->soft = how.soft;
                     mine->hard = how.hard;
-                    mine->name = how.name;
-                    mine->then = how.then;
-                    mine->on_news = how.on_news;
+                    if (!how.name.empty() || !mine->name.empty())
+                        mine->name = how.name;
+                    mine->watched_by = how.watched_by;
+                    if (how.on_news)
+                        mine->on_news = how.on_news;
                     return mine;
                 }
                 hold.unlock();
@@ -469,6 +489,7 @@ public:
                 t->large.capacity() != 0)
                 return;
             t->deaths.clear();
+            t->watched_by = nullptr;
             t->then = nullptr;
             t->on_news = nullptr;
             t->end.store(outcome::pending, std::memory_order_relaxed);
@@ -512,7 +533,7 @@ public:
             t.kept.clear();
             ++finished_;
             t.end.store(end, std::memory_order_release);
-            if (t.then)
+            if (t.watched())
                 due_.push_back(std::move(ledger_[t.cell]));
             ledger_[t.cell] = nullptr;
         }
@@ -521,7 +542,7 @@ public:
         void settle_watched()
         {
             for (unsigned i = 0; i < table.size(); ++i)
-                if (const auto t = ledger_[i]; t && t->then && over(*t))
+                if (const auto t = ledger_[i]; t && t->watched() && over(*t))
                     settle(*t);
         }
 
@@ -530,9 +551,9 @@ public:
         {
             std::vector<ticket_ptr> news;
             table.take_announced([&](unsigned i) {
-                const auto t = ledger_[i];
-                if (t && t->then && over(*t))
-                    settle(*t);
+                const auto& t = ledger_[i];
+                if (t && t->watched() && over(*t))
+                    settle(*t); // moves it away
                 else if (t && t->on_news)
                     news.push_back(t);
             });
@@ -574,9 +595,9 @@ public:
         std::vector<ticket_ptr> limited_; // with deadlines
         std::vector<ticket_ptr> due_;     // over, to be called back
         std::vector<ticket_ptr> spares_;
-        std::atomic<bool> gone_{false};   // no workers any more
-        std::atomic<bool> closed_{false}; // nothing new is accepted
-        std::string why_;                 // gone
+        std::atomic<bool> gone_{false};        // no workers any more
+        std::atomic<bool> closed_{false};      // nothing new is accepted
+        std::string why_;                      // gone
         std::atomic<std::uint64_t> newest_{0}; // number of a task; a hint
         std::uint64_t submitted_ = 0, finished_ = 0, retried_ = 0,
                       poisoned_ = 0, moved_ = 0;
@@ -624,7 +645,7 @@ public:
     {
         {
             const std::lock_guard hold(core_->lock_);
-            t->then = [f = std::move(f)](const ticket&) { f(); };
+            t->then = std::move(f);
             if (t->end.load() != outcome::pending)
                 core_->due_.push_back(t);
             else
@@ -661,6 +682,10 @@ public:
         } while (clock::now() < limit);
         return 0;
     }
+
+    /// It will look again, but is held up by handlers of what it found: it is
+    /// relieved after ten milliseconds only.
+    void looks_on() { held_up_.store(true, std::memory_order_relaxed); }
 
     void leave_off()
     {
@@ -744,6 +769,7 @@ public:
         s.retried = core_->retried_;
         s.moved = core_->moved_;
         s.poisoned = core_->poisoned_;
+        s.wakes = wakes_.load();
         for (const auto& t : core_->ledger_)
             if (t && !core_->over(*t))
                 ++(running(*t) ? s.running : s.queued);
@@ -881,6 +907,7 @@ private:
                                 if (error)
                                     return;
                                 bell_.silence();
+                                wakes_.fetch_add(1, std::memory_order_relaxed);
                                 attend();
                                 listen();
                             });
@@ -889,12 +916,22 @@ private:
     // Calls back until there is no more news, then lets workers ring again.
     void attend()
     {
-        if (!chimes_)
-            return; // the end
-        if (call() == 0)
+        // Who looks out finds the news, and lets workers ring when it leaves
+        // off; to find some of it here would only cost time.
+        if (!chimes_ || looked_out_.load())
+            return;
+        if (call() != 0)
         {
-            if (looked_out_.load())
-                return; // who looks out lets workers ring when it leaves off
+            awake_until_ = clock::now() + spin_budget();
+            patience_ = 16;
+        }
+        else if (crowded() && (patience_ > 0 || clock::now() < awake_until_))
+        {
+            std::this_thread::yield(); // to who works on the rest
+            patience_ -= patience_ > 0;
+        }
+        else
+        {
             core_->table.say_asleep(true);
             if (!core_->table.announced())
                 return;
@@ -903,12 +940,23 @@ private:
         boost::asio::post(crew_->context(), [this] { attend(); });
     }
 
+    // So many are on their way that it pays to wait for several.
+    bool crowded() const
+    {
+        const std::lock_guard hold(core_->lock_);
+        return core_->submitted_ - core_->finished_ > 32;
+    }
+
     // Goes on as long as a loop looks out, and takes over when it sticks.
     void relieve()
     {
         if (!chimes_ || !looked_out_.load())
             return;
-        if (std::exchange(seen_looks_, looks_.load()) == looks_.load())
+        const auto looks = looks_.load();
+        const bool looked = std::exchange(seen_looks_, looks) != looks;
+        const bool held_up = held_up_.exchange(false);
+        held_up_for_ = looked ? 0 : held_up_for_ + 1;
+        if (!looked && (!held_up || held_up_for_ > 10))
         {
             looked_out_.store(false);
             return attend();
@@ -935,16 +983,28 @@ private:
         }
         core_->table.done().notify_all();
         for (const auto& t : due)
-            std::exchange(t->then, nullptr)(*t);
+            tell(*t);
         for (const auto& t : news)
             t->on_news();
+        const auto told = due.size() + news.size();
         if (!due.empty())
         {
             const std::lock_guard hold(core_->lock_);
             for (auto& t : due)
                 core_->recycle(t);
+            due.clear();
+            if (core_->due_.empty())
+                core_->due_.swap(due); // its memory
         }
-        return due.size() + news.size();
+        return told;
+    }
+
+    static void tell(ticket& t)
+    {
+        if (auto* one = std::exchange(t.watched_by, nullptr))
+            one->over(t);
+        if (const auto f = std::exchange(t.then, nullptr))
+            f();
     }
 
     void call_soon(const ticket_ptr& t)
@@ -1096,8 +1156,12 @@ private:
     std::unique_ptr<boost::asio::posix::stream_descriptor> chimes_;
     std::unique_ptr<boost::asio::steady_timer> timer_, relief_;
     std::atomic<bool> looked_out_{false}; // by an event loop
-    std::atomic<std::uint64_t> looks_{0};
-    std::uint64_t seen_looks_ = 0; // supervising thread
+    std::atomic<bool> held_up_{false};
+    std::atomic<std::uint64_t> looks_{0}, wakes_{0};
+    std::uint64_t seen_looks_ = 0; // supervising thread, as ...
+    unsigned held_up_for_ = 0;     // milliseconds
+    time_point awake_until_{};
+    unsigned patience_ = 0; // looks, should this CPU be shared
     std::mutex stopping_;
     mutable std::shared_mutex staff_; // of the pointer: threads look at the
                                       // crew while another one stops it

@@ -3,20 +3,21 @@
 
 #pragma once
 
+#include "handler.hpp"
 #include "loop.hpp"
 
 #include "common/executor.hpp"
 #include "common/result.hpp"
 
+#include <boost/intrusive_ptr.hpp>
+
 #include <atomic>
-#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <mutex>
-#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -26,20 +27,17 @@ namespace asynchronous_processing::detail {
 class dispatcher;
 
 /// One call on its way: what is to be run, and who waits for it.
-class call : public revocable, public std::enable_shared_from_this<call>
+class call : public revocable, public common::watcher
 {
 public:
     explicit call(std::weak_ptr<dispatcher> by) : by_(std::move(by)) {}
-    call(const call&) = delete;
-    virtual ~call() = default;
 
     /// See dispatcher::cancel.  Does nothing when there is no pool any more.
     void revoke(bool force) final;
 
+protected:
     /// Hands the call to the workers.  Throws what submitting throws.
-    virtual common::executor::ticket_ptr
-    submit(common::executor& work,
-           std::function<void(common::ticket&)> then) = 0;
+    virtual common::executor::ticket_ptr submit(common::executor& work) = 0;
 
     /// Gives the handler what the task came to, or the error.  Once.
     virtual void complete(common::ticket& t, bool closed) = 0;
@@ -47,21 +45,26 @@ public:
 
 private:
     friend class dispatcher;
-    enum class stage
+    enum class stage : std::uint8_t
     {
         arrived,
-        waiting, // for room
+        waiting, // for room: the dispatcher's lock protects this stage
         entering,
-        submitted,
+        cancelled, // while it was entering, before it runs
+        killed,    // the same, even if it runs
+        submitted, // the ticket is there
         over
     };
+    void over(common::ticket& t) final;
+
     std::weak_ptr<dispatcher> by_;
-    stage stage_ = stage::arrived; // the rest under the dispatcher's lock
-    bool revoked_ = false, force_ = false; // while it was entering
-    common::executor::ticket_ptr ticket_;
+    std::atomic<stage> stage_{stage::arrived};
+    dispatcher* in_ = nullptr;            // from entering until over
+    boost::intrusive_ptr<call> self_;     // the same: workers know it
+    common::executor::ticket_ptr ticket_; // of who submits; then of all
 };
 
-using call_ptr = std::shared_ptr<call>;
+using call_ptr = boost::intrusive_ptr<call>;
 
 /// What to do with a call when as many as `in_flight` have no result yet.
 enum class overflow
@@ -77,10 +80,14 @@ enum class overflow
 class dispatcher
 {
 public:
+    /// `home`: where most handlers will be.
     template <class Init, class... A>
-    dispatcher(const common::executor::options& wanted, overflow when_full,
+    dispatcher(asio::execution_context& home,
+               const common::executor::options& wanted, overflow when_full,
                Init init, A... arguments)
-        : limit_(wanted.table.capacity)
+        : home_(home)
+        , home_loop_(loop::of(home))
+        , limit_(wanted.table.capacity)
         , when_full_(when_full)
         , work_(wanted, std::move(init), std::move(arguments)...)
     {
@@ -89,63 +96,36 @@ public:
     /// The call completes later, whatever happens; never in here.
     void enter(const call_ptr& one)
     {
-        std::exception_ptr error;
-        bool admitted = false;
+        if (closed_)
+            one->fail(closed_error());
+        else if (in_line_ == 0 && take_room())
         {
-            const std::lock_guard hold(mutex_);
-            if (closed_)
-                error = std::make_exception_ptr(
-                    common::closed("the pool has been shut down"));
-            else if (active_ < limit_ && waiting_.empty())
-            {
-                admit(*one);
-                admitted = true;
-            }
-            else if (when_full_ == overflow::wait)
-            {
-                one->stage_ = call::stage::waiting;
-                waiting_.push_back(one);
-            }
-            else
-                error = std::make_exception_ptr(
-                    common::full("the pool has " + std::to_string(limit_) +
-                                 " unfinished tasks already"));
+            one->stage_ = call::stage::entering;
+            start(one);
         }
-        if (error)
-            one->fail(error);
-        else if (admitted && !start(one))
-            admit_waiting();
+        else if (when_full_ == overflow::wait)
+            wait(one);
+        else
+            one->fail(std::make_exception_ptr(
+                common::full("the pool has " + std::to_string(limit_) +
+                             " unfinished tasks already")));
     }
 
     /// Takes a call back: what waits, always; what runs, with its worker and
     /// only by `force`.  Its handler is told.
     void cancel(const call_ptr& one, bool force)
     {
-        common::executor::ticket_ptr ticket;
-        {
-            const std::lock_guard hold(mutex_);
-            switch (one->stage_)
-            {
-            case call::stage::waiting:
-                std::erase(waiting_, one);
-                one->stage_ = call::stage::over;
-                break;
-            case call::stage::submitted:
-                ticket = one->ticket_;
-                break;
-            case call::stage::entering:
-                one->revoked_ = true;
-                one->force_ = one->force_ || force;
-                return;
-            default:
-                return;
-            }
-        }
-        if (ticket)
-            work_.cancel(ticket, force);
-        else
-            one->fail(std::make_exception_ptr(
+        using stage = call::stage;
+        if (leave_line(one))
+            return one->fail(std::make_exception_ptr(
                 common::cancelled("a task was cancelled before it was sent")));
+        const auto wish = force ? stage::killed : stage::cancelled;
+        auto now = one->stage_.load();
+        while (now == stage::entering || (now == stage::cancelled && force))
+            if (one->stage_.compare_exchange_weak(now, wish))
+                return; // who submits it will see that
+        if (now == stage::submitted)
+            work_.cancel(one->ticket_, force);
     }
 
     /// Accepts nothing more; what waits for room is told.
@@ -155,172 +135,168 @@ public:
         {
             const std::lock_guard hold(mutex_);
             closed_ = true;
-            left.swap(waiting_);
+            left.swap(line_);
+            in_line_ = 0;
             for (const auto& one : left)
                 one->stage_ = call::stage::over;
         }
         for (const auto& one : left)
-            one->fail(std::make_exception_ptr(
-                common::closed("the pool has been shut down")));
+            one->fail(closed_error());
     }
 
     common::executor& work() { return work_; }
 
-    /// Whether a loop looks out for results; what it was before.
-    bool looking(bool now) { return looking_.exchange(now); }
-    bool looking() const { return looking_.load(std::memory_order_relaxed); }
+    std::shared_ptr<loop> loop_of(asio::execution_context& context) const
+    {
+        return &context == &home_ ? home_loop_ : loop::of(context);
+    }
 
-    std::size_t waiting() const
+    /// The loop that looks out for results, if one does.  Set by the first,
+    /// which returns true; cleared by the same.
+    bool looks(const loop* one)
     {
-        const std::lock_guard hold(mutex_);
-        return waiting_.size();
+        const loop* nobody = nullptr;
+        return looking_.compare_exchange_strong(nobody, one);
     }
-    std::size_t active() const
+    void looks_no_more() { looking_.store(nullptr); }
+    const loop* looking() const
     {
-        const std::lock_guard hold(mutex_);
-        return active_;
+        return looking_.load(std::memory_order_relaxed);
     }
+
+    std::size_t waiting() const { return in_line_; }
+    std::size_t active() const { return active_; }
 
 private:
-    // Under the lock.
-    void admit(call& one)
+    friend class call;
+
+    static std::exception_ptr closed_error()
     {
-        ++active_;
-        one.stage_ = call::stage::entering;
+        return std::make_exception_ptr(
+            common::closed("the pool has been shut down"));
     }
 
-    bool start(const call_ptr& one)
+    bool take_room()
     {
-        common::executor::ticket_ptr ticket;
-        try
-        {
-            ticket = one->submit(
-                work_, [this, one](common::ticket& t) { finish(one, t); });
-            if (!ticket)
-                throw common::full("there is no room for the task");
-        }
-        catch (...)
-        {
-            leave(*one);
-            one->fail(std::current_exception());
-            return false;
-        }
-        bool revoked = false;
-        {
-            const std::lock_guard hold(mutex_);
-            if (one->stage_ == call::stage::entering) // or it is over already
-            {
-                one->stage_ = call::stage::submitted;
-                one->ticket_ = ticket;
-                revoked = one->revoked_;
-            }
-        }
-        if (revoked)
-            work_.cancel(ticket, one->force_);
-        return true;
+        auto now = active_.load();
+        while (now < limit_) // ends: somebody else got on, or this one
+            if (active_.compare_exchange_weak(now, now + 1))
+                return true;
+        return false;
     }
 
-    void leave(call& one)
-    {
-        const std::lock_guard hold(mutex_);
-        one.stage_ = call::stage::over;
-        one.ticket_ = nullptr;
-        --active_;
-    }
-
-    void finish(const call_ptr& one, common::ticket& t)
+    void wait(const call_ptr& one)
     {
         bool closed = false;
         {
             const std::lock_guard hold(mutex_);
             closed = closed_;
+            if (!closed)
+            {
+                one->stage_ = call::stage::waiting;
+                line_.push_back(one);
+                ++in_line_;
+            }
         }
-        leave(*one);
-        one->complete(t, closed);
+        if (closed)
+            one->fail(closed_error());
+        else
+            admit_waiting(); // who left before we stood in line saw no line
+    }
+
+    bool leave_line(const call_ptr& one)
+    {
+        if (one->stage_ != call::stage::waiting)
+            return false;
+        const std::lock_guard hold(mutex_);
+        if (one->stage_ != call::stage::waiting)
+            return false;
+        std::erase(line_, one);
+        --in_line_;
+        one->stage_ = call::stage::over;
+        return true;
+    }
+
+    // Requires: there is room for it, which it has taken.
+    void start(const call_ptr& one)
+    {
+        using stage = call::stage;
+        one->in_ = this;
+        one->self_ = one;
+        try
+        {
+            one->ticket_ = one->submit(work_);
+            if (!one->ticket_)
+                throw common::full("there is no room for the task");
+        }
+        catch (...)
+        {
+            one->self_ = nullptr;
+            one->stage_ = stage::over;
+            --active_;
+            one->fail(std::current_exception());
+            return admit_waiting();
+        }
+        auto now = stage::entering;
+        while (now != stage::over && // already
+               !one->stage_.compare_exchange_weak(now, stage::submitted))
+            continue; // ends: it changes twice at most
+        if (now == stage::cancelled || now == stage::killed)
+            work_.cancel(one->ticket_, now == stage::killed);
+    }
+
+    void finish(call& one, common::ticket& t)
+    {
+        one.stage_ = call::stage::over;
+        --active_; // before its handler, which may look
+        one.complete(t, closed_);
         admit_waiting();
     }
 
     // Ends: each turn takes one from the line, or leaves.
     void admit_waiting()
     {
-        for (;;)
+        while (in_line_ != 0)
         {
             call_ptr next;
             {
                 const std::lock_guard hold(mutex_);
-                if (waiting_.empty() || active_ >= limit_)
+                if (line_.empty() || !take_room())
                     return;
-                next = std::move(waiting_.front());
-                waiting_.pop_front();
-                admit(*next);
+                next = std::move(line_.front());
+                line_.pop_front();
+                --in_line_;
+                next->stage_ = call::stage::entering;
             }
             start(next);
         }
     }
 
-    std::atomic<bool> looking_{false};
+    asio::execution_context& home_;
+    const std::shared_ptr<loop> home_loop_;
+    std::atomic<const loop*> looking_{nullptr};
     const std::size_t limit_;
     const overflow when_full_;
-    mutable std::mutex mutex_; // of all below
-    bool closed_ = false;
-    std::size_t active_ = 0;
-    std::deque<call_ptr> waiting_;
-    common::executor work_; // last: it uses all of the above
-};
-
-/// Looks out for results from within a loop, between its other handlers, for
-/// as long after the last one as it pays: then a loop that is awake gets its
-/// results without any system call, and one that waits for longer sleeps.
-template <class Executor>
-class lookout
-{
-public:
-    /// Starts one, unless there is one for these calls.
-    static void start(const Executor& where,
-                      const std::shared_ptr<dispatcher>& results)
-    {
-        if (common::spin_budget().count() > 0 && !results->looking() &&
-            !results->looking(true))
-            asio::post(where, lookout(where, results));
-    }
-
-    lookout(lookout&&) = default;
-    ~lookout()
-    {
-        if (!results_)
-            return;
-        results_->work().leave_off();
-        results_->looking(false);
-    }
-
-    void operator()()
-    {
-        using namespace std::chrono_literals;
-        const auto found = results_->work().look_out(1us);
-        const auto now = common::clock::now();
-        if (found != 0)
-            until_ = now + common::spin_budget();
-        if (now < until_)
-            asio::post(where_, std::move(*this)); // others first
-    }
-
-private:
-    lookout(const Executor& where, std::shared_ptr<dispatcher> results)
-        : where_(where)
-        , results_(std::move(results))
-        , until_(common::clock::now() + common::spin_budget())
-    {
-    }
-
-    Executor where_;
-    std::shared_ptr<dispatcher> results_; // none: moved on
-    common::time_point until_;
+    std::atomic<bool> closed_{false};
+    std::atomic<std::size_t> active_{0};  // not more than the limit
+    std::atomic<std::size_t> in_line_{0}; // changes under the lock
+    std::mutex mutex_;
+    std::deque<call_ptr> line_; // under the lock
+    common::executor work_;     // last: it uses all of the above
 };
 
 inline void call::revoke(bool force)
 {
+    if (stage_ == stage::over)
+        return;
     if (const auto alive = by_.lock())
-        alive->cancel(shared_from_this(), force);
+        alive->cancel(this, force);
+}
+
+inline void call::over(common::ticket& t)
+{
+    const auto last = std::move(self_);
+    in_->finish(*this, t);
 }
 
 /// What a task came to, as its handler gets it.
@@ -364,20 +340,18 @@ public:
     void waits(waiter_for<R>& who, std::shared_ptr<loop> where)
     {
         who_ = &who;
-        who_->task = this->weak_from_this();
+        who_->task = this;
         where_ = std::move(where);
         where_->enter(who);
     }
 
-    common::executor::ticket_ptr
-    submit(common::executor& work,
-           std::function<void(common::ticket&)> then) override
+private:
+    common::executor::ticket_ptr submit(common::executor& work) override
     {
-        auto how = std::move(how_); // `then` holds this call: not the reverse
-        how.then = std::move(then);
+        how_.watched_by = this;
         return std::apply(
             [&](const A&... arguments) {
-                return work.submit_until(common::time_point::min(), how,
+                return work.submit_until(common::time_point::min(), how_,
                                          function_, arguments...);
             },
             arguments_);
@@ -395,10 +369,9 @@ public:
         give(std::move(what));
     }
 
-private:
     void give(result<R> what)
     {
-        where_->leave(*who_, [&] { who_->post(std::move(what)); });
+        where_->leave(*who_, [&] { who_->what = std::move(what); });
     }
 
     common::executor::task_options how_;

@@ -5,17 +5,15 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -27,6 +25,7 @@
 
 namespace asynchronous_processing {
 
+/// What a server said.
 struct reply
 {
     unsigned status = 0;
@@ -94,37 +93,42 @@ private:
           const std::string& token, std::size_t& next,
           std::vector<reply>& replies)
     {
-        boost::beast::tcp_stream stream(
-            co_await boost::asio::this_coro::executor);
-        co_await stream.async_connect(server_, boost::asio::use_awaitable);
+        tcp::socket socket(co_await boost::asio::this_coro::executor);
+        co_await socket.async_connect(server_, boost::asio::use_awaitable);
         boost::beast::flat_buffer buffer;
         while (next < targets.size()) // each turn takes one
         {
             const auto mine = next++;
             if (const auto before = first(mine); !before.empty())
-                co_await exchange(stream, buffer, verb::post, before, token);
-            replies[mine] = co_await exchange(stream, buffer, verb::get,
-                                              targets[mine], token);
+                co_await exchange(socket, buffer, "POST", before, token);
+            replies[mine] =
+                co_await exchange(socket, buffer, "GET", targets[mine], token);
         }
     }
 
-    using verb = boost::beast::http::verb;
-
     static boost::asio::awaitable<reply>
-    exchange(boost::beast::tcp_stream& stream,
-             boost::beast::flat_buffer& buffer, verb what,
-             const std::string& target, const std::string& token)
+    exchange(tcp::socket& socket, boost::beast::flat_buffer& buffer,
+             const char* method, const std::string& target,
+             const std::string& token)
     {
+        const auto asks = method + (" " + target) +
+                          " HTTP/1.1\r\nHost: localhost\r\nX-Token: " + token +
+                          "\r\nContent-Length: 0\r\n\r\n";
+        co_await boost::asio::async_write(socket, boost::asio::buffer(asks),
+                                          boost::asio::use_awaitable);
         namespace http = boost::beast::http;
-        http::request<http::string_body> asks(what, target, 11);
-        asks.set(http::field::host, "localhost");
-        asks.set("X-Token", token);
-        asks.prepare_payload();
-        stream.expires_after(std::chrono::seconds(60));
-        co_await http::async_write(stream, asks, boost::asio::use_awaitable);
-        http::response<http::string_body> said;
-        co_await http::async_read(stream, buffer, said,
-                                  boost::asio::use_awaitable);
+        http::response_parser<http::string_body> parser;
+        parser.eager(true);
+        while (!parser.is_done()) // ends: each turn reads something, or throws
+        {
+            buffer.commit(co_await socket.async_read_some(
+                buffer.prepare(65536), boost::asio::use_awaitable));
+            boost::system::error_code error;
+            buffer.consume(parser.put(buffer.data(), error));
+            if (error && error != http::error::need_more)
+                throw boost::system::system_error(error);
+        }
+        auto said = parser.release();
         co_return reply{said.result_int(), std::move(said.body())};
     }
 

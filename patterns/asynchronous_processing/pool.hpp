@@ -4,6 +4,7 @@
 #pragma once
 
 #include "call.hpp"
+#include "lookout.hpp"
 #include "loop.hpp"
 
 #include "common/executor.hpp"
@@ -11,6 +12,9 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/execution/context.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/query.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -79,12 +83,12 @@ struct initiation
     void operator()(Handler&& handler, common::executor::task_options how,
                     F function, std::tuple<A...> arguments) const
     {
-        using kept = std::decay_t<Handler>;
         // The call may be over as soon as it has entered, and the coroutine
         // that holds this object with it.
         const auto calls = work;
-        const auto one = std::make_shared<call_of<R, F, A...>>(
-            calls, std::move(how), std::move(function), std::move(arguments));
+        using this_call = call_of<R, F, A...>;
+        const boost::intrusive_ptr<this_call> one(new this_call(
+            calls, std::move(how), std::move(function), std::move(arguments)));
         if (auto slot = asio::get_associated_cancellation_slot(handler);
             slot.is_connected())
             slot.assign([one](asio::cancellation_type type) {
@@ -92,12 +96,27 @@ struct initiation
                                       asio::cancellation_type::partial;
                 one->revoke((type & hard) != asio::cancellation_type::none);
             });
-        auto* who = waiting_handler<R, kept, executor_type>::make(
-            std::forward<Handler>(handler), home);
-        const auto where = who->executor();
-        one->waits(*who, loop::of(where));
+        const auto where = place_of(handler, home);
+        if constexpr (std::is_same_v<decltype(where), const executor_type>)
+            if (const auto* io =
+                    where.template target<asio::io_context::executor_type>())
+                return begin(std::forward<Handler>(handler), *io, one, calls);
+        begin(std::forward<Handler>(handler), where, one, calls);
+    }
+
+    template <class Handler, class Executor, class Call>
+    static void begin(Handler&& handler, const Executor& where, const Call& one,
+                      const std::shared_ptr<dispatcher>& calls)
+    {
+        using kept = std::decay_t<Handler>;
+        auto* who = waiting_handler<R, kept, Executor,
+                                    is_anywhere<kept, executor_type>>::
+            make(std::forward<Handler>(handler), where);
+        const auto in =
+            calls->loop_of(asio::query(where, asio::execution::context));
+        one->waits(*who, in);
         calls->enter(one);
-        lookout<std::decay_t<decltype(where)>>::start(where, calls);
+        lookout<Executor>::start(where, in, calls);
     }
 
     executor_type home;
@@ -111,13 +130,14 @@ struct initiation
 ///     asynchronous_processing::pool pool(io);
 ///     int answer = co_await pool.async_submit(square, 7, use_awaitable);
 ///
-/// Every call completes exactly once, by a handler that is posted to its
-/// associated executor (`io` where it has none): with what the task returned
-/// or threw, with common::worker_died when it has killed as many workers as it
-/// was allowed, common::cancelled, common::timed_out, common::closed after
-/// shutdown, or common::exhausted when there are no workers any more.  A
-/// loop that is destroyed takes its handlers with it, uncalled, and their
-/// tasks are cancelled.
+/// Every call completes exactly once, by a handler that is called by its
+/// associated executor (`io` where it has none), never inside of the function
+/// that submits or cancels: with what the task returned or threw, with
+/// common::worker_died when it has killed as many workers as it was allowed,
+/// common::cancelled, common::timed_out, common::closed after shutdown, or
+/// common::exhausted when there are no workers any more.  A loop that is
+/// destroyed takes its handlers with it, uncalled, and their tasks are
+/// cancelled.
 ///
 /// A task is a function or a callable without captures (or in
 /// common::capture), and what it takes and returns has a common::codec.  All
@@ -140,6 +160,7 @@ public:
         : options_(checked(options))
         , home_(std::move(home))
         , work_(std::make_shared<detail::dispatcher>(
+              boost::asio::query(home_, boost::asio::execution::context),
               translate(options), options.when_full, std::move(init),
               std::move(arguments)...))
     {

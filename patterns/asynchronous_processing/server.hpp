@@ -3,25 +3,25 @@
 
 #pragma once
 
+#include "response.hpp"
+
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -29,16 +29,18 @@
 #include <exception>
 #include <functional>
 #include <list>
-#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
 
 namespace asynchronous_processing {
 
 namespace http = boost::beast::http;
 
-/// What a client may cost at most.
+/// What a client may cost at most.  Deadlines are kept within a tenth of a
+/// second.
 struct server_limits
 {
     std::size_t connections = 1024;  // more are told 503 and closed
@@ -54,10 +56,11 @@ struct server_limits
 /// that runs one handler at a time.
 class http_server
 {
+    using clock = std::chrono::steady_clock;
+
 public:
     using tcp = boost::asio::ip::tcp;
     using request = http::request<http::string_body>;
-    using response = http::response<http::string_body>;
     template <class T>
     using awaitable = boost::asio::awaitable<T>;
 
@@ -68,30 +71,66 @@ public:
         /// Writes within the deadline of a response; throws system_error.
         awaitable<void> write(std::string text)
         {
-            stream_.expires_after(limits_.write_deadline);
-            co_await boost::asio::async_write(
-                stream_, boost::asio::buffer(text), boost::asio::use_awaitable);
-            stream_.expires_never();
+            parts all{boost::asio::buffer(text), {}};
+            if (!write_now(all))
+                co_await write_rest(all);
         }
 
     private:
         friend class http_server;
-        connection(tcp::socket socket, const server_limits& limits)
-            : stream_(std::move(socket))
-            , limits_(limits)
+        using parts = std::array<boost::asio::const_buffer, 2>;
+
+        connection(tcp::socket socket, const http_server& server)
+            : socket_(std::move(socket))
+            , server_(server)
         {
         }
-        boost::beast::tcp_stream stream_;
-        boost::beast::flat_buffer buffer_;
-        const server_limits& limits_;
+
+        void has(clock::duration time) { deadline_ = server_.now_ + time; }
+        void has_time() { deadline_ = clock::time_point::max(); }
+
+        // Most responses fit into the socket, and nobody has to wait.  Takes
+        // off what it has written; returns whether that was all.
+        bool write_now(parts& all)
+        {
+            boost::system::error_code error;
+            auto written = all[1].size() == 0
+                               ? socket_.write_some(all[0], error)
+                               : socket_.write_some(all, error);
+            if (error && error != boost::asio::error::would_block)
+                throw boost::system::system_error(error);
+            for (auto& part : all)
+            {
+                const auto off = std::min(written, part.size());
+                part += off;
+                written -= off;
+            }
+            return boost::asio::buffer_size(all) == 0;
+        }
+
+        awaitable<void> write_rest(parts all)
+        {
+            has(server_.limits_.write_deadline);
+            co_await boost::asio::async_write(socket_, all,
+                                              boost::asio::use_awaitable);
+            has_time();
+        }
+
+        tcp::socket socket_;
+        const http_server& server_;
+        boost::beast::flat_buffer buffer_; // what it sent, up to a bound
+        clock::time_point deadline_ = clock::time_point::max();
         bool idle_ = true;
+        bool late_ = false; // its deadline has passed
     };
 
-    /// Answers a request; nothing when it has written to the connection
-    /// itself, which is closed then.  When the client goes away, or when the
-    /// server stops at once, the handler is cancelled (terminal).
-    using handler = std::function<awaitable<std::optional<response>>(
-        const request&, connection&)>;
+    /// What a handler answers: at once, or later, when it is nothing if the
+    /// handler has written to the connection itself, which is closed then.
+    using reply = std::variant<response, awaitable<std::optional<response>>>;
+
+    /// When the client goes away, or when the server stops at once, an answer
+    /// that is awaited is cancelled (terminal).  Throws nothing.
+    using handler = std::function<reply(const request&, connection&)>;
 
     struct counts
     {
@@ -106,7 +145,8 @@ public:
         : acceptor_(where, at)
         , answer_(std::move(answer))
         , limits_(limits)
-        , all_gone_(where, boost::asio::steady_timer::time_point::max())
+        , tick_(where)
+        , all_gone_(where, clock::time_point::max())
     {
     }
     http_server(const http_server&) = delete;
@@ -118,6 +158,8 @@ public:
     /// Accepts connections until stop().
     awaitable<void> run()
     {
+        boost::asio::co_spawn(acceptor_.get_executor(), keep_deadlines(),
+                              boost::asio::detached);
         while (!stopping_) // ends with stop, which closes the acceptor
         {
             boost::system::error_code error;
@@ -145,15 +187,18 @@ public:
         acceptor_.close(none);
         for (auto* one : clients_)
             if (one->idle_)
-                one->stream_.cancel();
+                one->socket_.cancel(none);
+        if (clients_.empty())
+            tick_.cancel();
     }
 
     /// Stops, and closes all connections at once; their handlers are cancelled.
     void abort()
     {
         stop();
+        boost::system::error_code none;
         for (auto* one : clients_)
-            one->stream_.close();
+            one->socket_.close(none);
     }
 
     /// Waits until all connections are closed after stop().
@@ -166,10 +211,31 @@ public:
     }
 
 private:
+    using parser = http::request_parser<http::string_body>;
+
     awaitable<void> pause(std::chrono::milliseconds time)
     {
         boost::asio::steady_timer timer(acceptor_.get_executor(), time);
         co_await timer.async_wait(boost::asio::use_awaitable);
+    }
+
+    // One timer for all, since hardly ever a deadline passes.
+    awaitable<void> keep_deadlines()
+    {
+        boost::system::error_code none;
+        while (!stopping_ || !clients_.empty()) // who leaves last wakes us
+        {
+            tick_.expires_after(std::chrono::milliseconds(100));
+            co_await tick_.async_wait(
+                boost::asio::redirect_error(boost::asio::use_awaitable, none));
+            now_ = clock::now();
+            for (auto* one : clients_)
+                if (one->deadline_ < now_)
+                {
+                    one->late_ = true;
+                    one->socket_.cancel(none);
+                }
+        }
     }
 
     void refuse(tcp::socket socket)
@@ -198,8 +264,11 @@ private:
         ~presence()
         {
             server.clients_.erase(place);
-            if (--server.counts_.open == 0)
-                server.all_gone_.cancel();
+            if (--server.counts_.open > 0)
+                return;
+            server.all_gone_.cancel();
+            if (server.stopping_)
+                server.tick_.cancel();
         }
         http_server& server;
         std::list<connection*>::iterator place;
@@ -207,16 +276,19 @@ private:
 
     awaitable<void> serve(tcp::socket socket)
     {
-        connection client(std::move(socket), limits_);
-        boost::system::error_code none;
-        client.stream_.socket().set_option(tcp::no_delay(true), none);
+        connection client(std::move(socket), *this);
         const presence here(*this, client);
         try
         {
-            while (co_await serve_one(client)) // ends by either side
-                continue;
+            client.socket_.non_blocking(true);
+            client.socket_.set_option(tcp::no_delay(true));
+            // Others first: meanwhile the next request may come, and need not
+            // be waited for.  Ends by either side.
+            while (co_await serve_one(client))
+                co_await boost::asio::post(acceptor_.get_executor(),
+                                           boost::asio::use_awaitable);
         }
-        catch (const boost::system::system_error&)
+        catch (const std::exception&)
         {
             // The client is gone, or too slow: nobody is left to tell.
         }
@@ -225,81 +297,97 @@ private:
     // One request and its response.  False when it was the last one.
     awaitable<bool> serve_one(connection& client)
     {
-        http::request_parser<http::string_body> parser;
-        parser.header_limit(limits_.header);
-        parser.body_limit(limits_.body);
-        const auto error = co_await read(client, parser);
-        if (error == http::error::end_of_stream || (error && client.idle_))
-            co_return false;
+        parser reads;
+        reads.header_limit(limits_.header);
+        reads.body_limit(limits_.body);
+        reads.eager(true);
+        const auto error = co_await read(client, reads);
         if (error)
         {
-            co_await reject(client, error);
+            if (!client.idle_)
+                co_await reject(client, error);
             co_return false;
         }
         ++counts_.requests;
-        const auto asked = parser.release();
-        auto said = co_await answer(client, asked);
-        if (!said)
-            co_return false;
+        const auto& asked = reads.get();
+        auto said = answer_(asked, client);
+        if (auto* const later = std::get_if<1>(&said))
+        {
+            auto came = co_await wait(client, std::move(*later));
+            if (!came)
+                co_return false;
+            said = std::move(*came);
+        }
         const bool more = asked.keep_alive() && !stopping_;
-        said->version(asked.version());
-        said->keep_alive(more);
-        const bool bodiless = asked.method() == http::verb::head;
-        said->prepare_payload();
-        if (bodiless)
-            said->body().clear();
-        client.stream_.expires_after(limits_.write_deadline);
-        http::response_serializer<http::string_body> text(*said);
-        text.split(bodiless);
-        if (bodiless)
-            co_await http::async_write_header(client.stream_, text,
-                                              boost::asio::use_awaitable);
-        else
-            co_await http::async_write(client.stream_, text,
-                                       boost::asio::use_awaitable);
+        const auto& answer = std::get<0>(said);
+        auto head = answer.head(!more                  ? "close"
+                                : asked.version() < 11 ? "keep-alive"
+                                                       : "");
+        auto all = parts_of(asked, head, answer.body);
+        if (!client.write_now(all))
+            co_await client.write_rest(all);
         if (!more)
             co_await part(client);
         co_return more;
     }
 
-    template <class Parser>
-    awaitable<boost::system::error_code> read(connection& client,
-                                              Parser& parser)
+    static connection::parts parts_of(const request& asked, std::string& head,
+                                      std::string_view body)
+    {
+        if (asked.method() == http::verb::head)
+            body = {};
+        else if (body.size() < 1024) // one part is written quicker than two
+            head += std::exchange(body, {});
+        return {boost::asio::buffer(head), boost::asio::buffer(body)};
+    }
+
+    // Reads until the parser has all of a request.
+    awaitable<boost::system::error_code> read(connection& client, parser& into)
     {
         boost::system::error_code error;
-        auto token = // Boost 1.81 wants no const
-            boost::asio::redirect_error(boost::asio::use_awaitable, error);
-        if (client.buffer_.size() == 0)
+        auto& buffer = client.buffer_;
+        client.idle_ = buffer.size() == 0;
+        client.has(client.idle_ ? limits_.idle_deadline
+                                : limits_.header_deadline);
+        bool head = false;
+        for (;;) // ends: each turn reads something, and all has its limit
         {
-            client.idle_ = true;
-            client.stream_.expires_after(limits_.idle_deadline);
-            const auto n = co_await client.stream_.async_read_some(
-                client.buffer_.prepare(4096), token);
-            client.buffer_.commit(n);
+            if (buffer.size() > 0)
+            {
+                buffer.consume(into.put(buffer.data(), error));
+                if (error == http::error::need_more)
+                    error = {};
+                if (error || into.is_done())
+                    break;
+                if (into.is_header_done() && !std::exchange(head, true))
+                    co_await expect_body(client, into);
+            }
+            const auto n = co_await client.socket_.async_read_some(
+                buffer.prepare(4096),
+                boost::asio::redirect_error(boost::asio::use_awaitable, error));
+            buffer.commit(n);
             if (error)
-                co_return error;
+                break;
+            if (std::exchange(client.idle_, false))
+                client.has(limits_.header_deadline);
         }
-        client.idle_ = false;
-        client.stream_.expires_after(limits_.header_deadline);
-        co_await http::async_read_header(client.stream_, client.buffer_, parser,
-                                         token);
-        if (error || parser.is_done())
-            co_return error;
-        if (parser.get()[http::field::expect] == "100-continue")
-            co_await client.write("HTTP/1.1 100 Continue\r\n\r\n");
-        client.stream_.expires_after(limits_.body_deadline);
-        co_await http::async_read(client.stream_, client.buffer_, parser,
-                                  token);
+        client.has_time();
         co_return error;
     }
 
-    // Runs the handler, as long as the client is there.
-    awaitable<std::optional<response>> answer(connection& client,
-                                              const request& asked)
+    awaitable<void> expect_body(connection& client, const parser& head)
+    {
+        if (head.get()[http::field::expect] == "100-continue")
+            co_await client.write("HTTP/1.1 100 Continue\r\n\r\n");
+        client.has(limits_.body_deadline);
+    }
+
+    // Waits for an answer, as long as the client is there.
+    awaitable<std::optional<response>>
+    wait(connection& client, awaitable<std::optional<response>> answer)
     {
         using namespace boost::asio::experimental::awaitable_operators;
-        client.stream_.expires_never();
-        auto first = co_await (answer_(asked, client) || gone(client));
+        auto first = co_await (std::move(answer) || gone(client));
         if (first.index() == 1)
         {
             ++counts_.vanished;
@@ -315,7 +403,7 @@ private:
         boost::system::error_code error;
         while (client.buffer_.size() < limits_.header) // grows, or ends
         {
-            const auto n = co_await client.stream_.socket().async_read_some(
+            const auto n = co_await client.socket_.async_read_some(
                 client.buffer_.prepare(4096),
                 boost::asio::redirect_error(boost::asio::use_awaitable, error));
             client.buffer_.commit(n);
@@ -324,35 +412,26 @@ private:
             if (error)
                 co_return;
         }
-        boost::asio::steady_timer never(
-            acceptor_.get_executor(),
-            boost::asio::steady_timer::time_point::max());
+        boost::asio::steady_timer never(acceptor_.get_executor(),
+                                        clock::time_point::max());
         co_await never.async_wait(boost::asio::use_awaitable);
     }
 
     awaitable<void> reject(connection& client,
                            const boost::system::error_code& error)
     {
-        auto status = http::status::bad_request;
-        if (error == boost::beast::error::timeout)
-            status = http::status::request_timeout;
+        response said{status::bad_request, error.message() + "\n"};
+        if (std::exchange(client.late_, false))
+            said = {status::request_timeout, "that took too long\n"};
         else if (error == http::error::header_limit)
-            status = http::status::request_header_fields_too_large;
+            said.code = status::request_header_fields_too_large;
         else if (error == http::error::body_limit)
-            status = http::status::payload_too_large;
+            said.code = status::payload_too_large;
         else if (error.category() !=
                  make_error_code(http::error::bad_method).category())
             co_return; // not the request: the connection is broken
         ++counts_.refused;
-        response said(status, 11);
-        said.set(http::field::content_type, "text/plain");
-        said.body() = error.message() + "\n";
-        said.keep_alive(false);
-        said.prepare_payload();
-        // A time-out closes the socket: this may fail, and that is all right.
-        client.stream_.expires_after(limits_.write_deadline);
-        co_await http::async_write(client.stream_, said,
-                                   boost::asio::use_awaitable);
+        co_await client.write(said.head("close") + said.body);
         co_await part(client);
     }
 
@@ -361,11 +440,11 @@ private:
     awaitable<void> part(connection& client)
     {
         boost::system::error_code error;
-        client.stream_.socket().shutdown(tcp::socket::shutdown_send, error);
-        client.stream_.expires_after(std::chrono::seconds(1));
+        client.socket_.shutdown(tcp::socket::shutdown_send, error);
+        client.has(std::chrono::seconds(1));
         std::array<char, 4096> waste;
         for (int i = 0; i < 256 && !error; ++i)
-            co_await client.stream_.async_read_some(
+            co_await client.socket_.async_read_some(
                 boost::asio::buffer(waste),
                 boost::asio::redirect_error(boost::asio::use_awaitable, error));
     }
@@ -376,7 +455,8 @@ private:
     counts counts_;
     bool stopping_ = false;
     std::list<connection*> clients_;
-    boost::asio::steady_timer all_gone_;
+    clock::time_point now_ = clock::now(); // at the last tick
+    boost::asio::steady_timer tick_, all_gone_;
 };
 
 } // namespace asynchronous_processing

@@ -143,7 +143,8 @@ public:
         p.async_submit_with_news(
             call,
             [weak = std::weak_ptr(state_), where,
-             loop = detail::loop::of(where)] {
+             loop = detail::loop::of(
+                 boost::asio::query(where, boost::asio::execution::context))] {
                 loop->if_alive([&] {
                     boost::asio::post(where, [weak] {
                         if (const auto alive = weak.lock())

@@ -4,9 +4,11 @@
 // Measures the core and the patterns against the limits of the hardware and
 // against their peers, all in turns, and prints one table.
 
+#include "async.hpp"
 #include "candidates.hpp"
 #include "harness.hpp"
 #include "hierarchy.hpp"
+#include "http.hpp"
 #include "hybrid.hpp"
 #include "limits.hpp"
 #include "peers.hpp"
@@ -157,8 +159,10 @@ std::vector<planned> first_rows(text& all)
 std::vector<planned> plan(text& all)
 {
     std::vector<planned> result = first_rows(all);
-    for (const auto& more : {bench::stream_rows(all), bench::shared_data_rows(),
-                             bench::hierarchy_rows(), bench::hybrid_rows()})
+    for (const auto& more :
+         {bench::stream_rows(all), bench::shared_data_rows(),
+          bench::hierarchy_rows(), bench::hybrid_rows(), bench::async_rows(),
+          bench::http_rows()})
         result.insert(result.end(), more.begin(), more.end());
     return result;
 }
@@ -218,6 +222,7 @@ int run(const options::variables_map& given)
     bench::peers_py() = given["peers"].as<std::string>();
     bench::mpi_peer() = given["mpi"].as<std::string>();
     bench::work_library() = given["work"].as<std::string>();
+    bench::tile_library() = given["tiles"].as<std::string>();
     std::cout << "CPUs " << bench::cpus().here << " and " << bench::cpus().there
               << (bench::cpus().one() ? " (only one: all take turns on it)"
                                       : "")
@@ -270,6 +275,8 @@ try
                             "the peer that runs with MPI")(
         "work", options::value<std::string>()->default_value(""),
         "the library with arithmetic for Python")(
+        "tiles", options::value<std::string>()->default_value(""),
+        "the library that paints tiles for Python")(
         "headers", options::value<std::string>()->default_value(""),
         "the directory of text to count words of; else the Boost headers, "
         "where $CXX (or c++) finds them");

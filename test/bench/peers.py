@@ -6,11 +6,15 @@
                                     with the nanoseconds that so many took
     peers.py all [--same] [FILE]    runs all of them once, and prints JSON:
                                     nanoseconds per operation
+    peers.py hello                  serves HTTP on a port of loopback, which it
+                                    prints, until its input ends
+    peers.py tiles LIBRARY          the same with tiles, which processes paint
 
 Every answer is verified; a wrong one is a line that is no number.
 """
 
 import argparse
+import asyncio
 import collections
 import concurrent.futures
 import ctypes
@@ -60,6 +64,27 @@ def executor_latency(with_executor, _):
 
 def pool_latency(with_pool, _):
     return round_trips(lambda i: with_pool.apply(square, (i,)))
+
+
+def asyncio_latency(with_executor, _):
+    async def trips(count):
+        loop, total = asyncio.get_running_loop(), 0
+        for i in range(count):
+            total += await loop.run_in_executor(with_executor, square, i)
+        return total
+    return lambda count: asyncio.run(trips(count))
+
+
+def asyncio_gather(with_executor, _):
+    """Ten thousand at a time."""
+    async def gather(count):
+        loop, total = asyncio.get_running_loop(), 0
+        for begin in range(0, count, 10_000):
+            total += sum(await asyncio.gather(*(
+                loop.run_in_executor(with_executor, square, i)
+                for i in range(begin, min(count, begin + 10_000)))))
+        return total
+    return lambda count: asyncio.run(gather(count))
 
 
 def executor_submit(with_executor, _):
@@ -273,11 +298,61 @@ def lock_contended(total, _):
     return run
 
 
+# --- web servers ------------------------------------------------------------
+
+TILE = 256 * 256 * 3
+
+
+def load(library):
+    """In a worker."""
+    global paint_tile
+    paint_tile = ctypes.CDLL(library).paint_tile
+    paint_tile.argtypes = [ctypes.c_uint, ctypes.c_uint64, ctypes.c_uint64,
+                           ctypes.c_void_p]
+
+
+def paint(zoom, column, row):
+    into = ctypes.create_string_buffer(TILE)
+    paint_tile(zoom, column, row, into)
+    return into.raw
+
+
+async def serve(what, library):
+    from aiohttp import web
+    loop = asyncio.get_running_loop()
+    app = web.Application()
+    if what == "hello":
+        async def hello(_):
+            return web.Response(text="hello\n")
+        app.router.add_get("/", hello)
+    else:
+        workers = concurrent.futures.ProcessPoolExecutor(
+            2, initializer=load, initargs=(library,))
+
+        async def tile(asked):
+            at = (int(asked.match_info[name]) for name in "zxy")
+            return web.Response(
+                body=await loop.run_in_executor(workers, paint, *at))
+        app.router.add_get("/tile/{z}/{x}/{y}.png", tile)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print("port", runner.addresses[0][1], flush=True)
+    ended = asyncio.Event()
+    loop.add_reader(sys.stdin, ended.set)
+    await ended.wait()
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    os._exit(0)
+
+
 # --- the conversation -------------------------------------------------------
 
 PEERS = {
     "executor_latency": (executor, executor_latency, 1_000),
     "pool_latency": (pool, pool_latency, 1_000),
+    "asyncio_latency": (executor, asyncio_latency, 1_000),
+    "asyncio_gather": (executor, asyncio_gather, 10_000),
     "executor_submit": (executor, executor_submit, 5_000),
     "executor_map_1": (executor, executor_map_1, 5_000),
     "executor_map_best": (executor, executor_map_best, 1_000_000),
@@ -329,9 +404,11 @@ def main():
     options.add_argument("--cpus", default="0,1")
     options.add_argument("--same", action="store_true",
                          help="both processes on the first CPU")
-    options.add_argument("name", choices=[*PEERS, "all"])
+    options.add_argument("name", choices=[*PEERS, "all", "hello", "tiles"])
     options.add_argument("file", nargs="?")
     given = options.parse_args()
+    if given.name in ("hello", "tiles"):
+        return asyncio.run(serve(given.name, given.file))
     cpus = sorted({int(cpu) for cpu in given.cpus.split(",")})
 
     if given.name != "all":

@@ -82,6 +82,9 @@ class Driver:
 
     def picture(self, name):
         if pictures:
+            eventually(lambda: self.run(  # tiles fade in
+                "return document.getAnimations().every(one => "
+                "one.playState !== 'running')"))
             image = base64.b64decode(self.call("GET", "/screenshot"))
             with open(os.path.join(pictures, name), "wb") as file:
                 file.write(image)

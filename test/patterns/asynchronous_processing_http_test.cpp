@@ -320,7 +320,7 @@ BOOST_AUTO_TEST_CASE(slow_and_silent_clients_are_dropped_and_cost_nobody)
     BOOST_TEST(status(s.ask(get("/tile/0/0/0.png"))) == 200);
     const auto start = std::chrono::steady_clock::now();
     for (const auto& one : slow)
-        one->rest(60s);
+        BOOST_TEST(status(one->rest(60s)) == 408);
     BOOST_TEST((std::chrono::steady_clock::now() - start < 40s));
     BOOST_TEST(
         eventually([&] { return s.figure("http_connections_open") == 1; }));

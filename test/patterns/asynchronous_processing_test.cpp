@@ -37,6 +37,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <future>
 #include <memory>
 #include <numeric>
@@ -268,6 +269,36 @@ BOOST_AUTO_TEST_CASE(no_handler_runs_inside_of_async_submit)
     });
     io.run();
     BOOST_TEST(called == 101);
+}
+
+BOOST_AUTO_TEST_CASE(a_handler_that_throws_costs_no_other)
+{
+    asio::io_context io;
+    pool p(io, with(1));
+    std::vector<int> ends(200);
+    for (std::size_t i = 0; i < ends.size(); ++i)
+        p.async_submit(square, 3, [&ends, i](std::exception_ptr, int) {
+            ++ends[i];
+            if (i % 10 == 0)
+                throw std::domain_error("of a handler");
+        });
+    int thrown = 0;
+    for (bool more = true; more;) // each time a handler has thrown
+    {
+        more = false;
+        try
+        {
+            io.run();
+        }
+        catch (const std::domain_error&)
+        {
+            more = true;
+            ++thrown;
+        }
+    }
+    BOOST_TEST(thrown == 20);
+    BOOST_TEST((ends == std::vector<int>(200, 1)));
+    BOOST_TEST(idle(p));
 }
 
 BOOST_AUTO_TEST_CASE(a_handler_runs_on_its_associated_executor)
@@ -538,6 +569,29 @@ BOOST_AUTO_TEST_CASE(ten_thousand_calls_in_flight_each_end_once)
         });
     io.run();
     BOOST_TEST((ends == std::vector<int>(20'000, 1)));
+}
+
+BOOST_AUTO_TEST_CASE(a_hundred_results_wake_the_loop_at_most_once)
+{
+    asio::io_context io;
+    auto options = with(1);
+    options.in_flight = 10'000;
+    options.payload = 4096;
+    pool p(io, options);
+    int sent = 0, ended = 0;
+    std::function<void()> send = [&] {
+        ++sent;
+        p.async_submit(square, 2, [&](std::exception_ptr, int) {
+            ++ended;
+            if (sent < 50'000)
+                send();
+        });
+    };
+    while (sent < 10'000)
+        send();
+    io.run();
+    BOOST_TEST(ended == 50'000);
+    BOOST_TEST(p.stats().wakes <= 500u);
 }
 
 BOOST_AUTO_TEST_CASE(options_that_make_no_sense_are_refused)
