@@ -159,10 +159,9 @@ std::vector<planned> first_rows(text& all)
 std::vector<planned> plan(text& all)
 {
     std::vector<planned> result = first_rows(all);
-    for (const auto& more :
-         {bench::stream_rows(all), bench::shared_data_rows(),
-          bench::hierarchy_rows(), bench::hybrid_rows(), bench::async_rows(),
-          bench::http_rows()})
+    for (const auto& more : {bench::stream_rows(all), bench::shared_data_rows(),
+                             bench::hierarchy_rows(), bench::hybrid_rows(),
+                             bench::async_rows(), bench::http_rows()})
         result.insert(result.end(), more.begin(), more.end());
     return result;
 }
