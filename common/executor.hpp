@@ -5,8 +5,9 @@
 
 #include "common/cells.hpp"
 #include "common/crew.hpp"
+#include "common/ledger.hpp"
 #include "common/linux/bell.hpp"
-#include "common/lock.hpp"
+#include "common/ticket.hpp"
 #include "common/worker.hpp"
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -16,7 +17,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -34,63 +34,6 @@
 #include <vector>
 
 namespace common {
-
-/// How a task came to its end.
-enum class outcome : std::uint8_t
-{
-    pending,   // it has not
-    value,     // it returned
-    error,     // it threw
-    died,      // it killed its workers, as often as it was allowed to try
-    timed_out, // its deadline passed; the worker that ran it was killed
-    cancelled, // before it ran, or with the worker that ran it
-    abandoned  // there are no workers any more to run it
-};
-
-struct ticket;
-
-/// Is told once when its task is over, by the thread that finds out first; it
-/// has to live until then.
-class watcher
-{
-public:
-    virtual void over(ticket& t) = 0;
-
-protected:
-    ~watcher() = default;
-};
-
-/// A task that was submitted, as its submitter knows it.  Private memory.
-struct ticket
-{
-    std::uint64_t number = 0; // of the task, for messages: from 1 on
-    unsigned cell = 0;
-    std::uint64_t lap = 0;
-    unsigned allowed = 1; // attempts
-    std::chrono::nanoseconds soft{0}, hard{0};
-    std::atomic<outcome> end{outcome::pending}; // set once, under the lock
-    outcome revoked_as = outcome::cancelled;
-    std::string why; // abandoned
-    std::vector<death> deaths;
-    std::vector<std::shared_ptr<const void>> kept; // shared arguments
-    watcher* watched_by = nullptr;
-    std::function<void()> then;    // called once, see when_over
-    std::function<void()> on_news; // at announce(), in the same thread
-    std::string name;              // for messages and statistics
-
-    std::array<std::byte, cell::small_output> small{};
-    std::vector<std::byte> large;
-    std::size_t size = 0;
-
-    std::span<const std::byte> bytes() const
-    {
-        return size <= small.size() ? std::span(small).first(size)
-                                    : std::span(large);
-    }
-
-    /// Somebody is to be told of its end.
-    bool watched() const { return watched_by != nullptr || then; }
-};
 
 /// What a process left behind that has died.
 struct post_mortem
@@ -130,18 +73,7 @@ public:
         std::function<post_mortem(const crew::ended&)> examine{};
     };
 
-    struct task_options
-    {
-        unsigned attempts = 3; // how often it may kill a worker, and once more
-        unsigned priority = 0; // 0 runs first
-        std::chrono::nanoseconds soft{0}; // running longer: is asked to stop
-        std::chrono::nanoseconds hard{0}; // running longer: is killed
-        std::string name{};               // for messages and statistics
-        bool timed = false; // statistics tell how long it has been running
-
-        watcher* watched_by = nullptr;   // where submit returned a ticket
-        std::function<void()> on_news{}; // after the task called announce()
-    };
+    using task_options = common::task_options;
 
     struct worker_info : crew::worker_info
     {
@@ -161,7 +93,7 @@ public:
         std::vector<worker_info> workers;
     };
 
-    using ticket_ptr = std::shared_ptr<ticket>;
+    using ticket_ptr = common::ticket_ptr;
 
     /// Starts the workers.  Each calls `init(arguments...)` first; what it
     /// returns is its state (`worker_state`).
@@ -177,18 +109,18 @@ public:
     /// + 1 on.
     template <class Body, class... A>
     executor(const options& wanted, with_body<Body>, A... arguments)
-        : core_(std::make_shared<core>(wanted))
+        : ledger_(std::make_shared<ledger>(shape(wanted)))
         , threads_(wanted.threads)
         , grace_(wanted.grace)
         , examine_(wanted.examine)
-        , finished_(core_->table.workers() + 1)
+        , finished_(ledger_->table.workers() + 1)
         , doomed_(wanted.staff.workers + 1)
     {
         crew_ = std::make_unique<crew>(
             wanted.staff,
             crew::events{[this](const crew::ended& e) { bury(e); },
                          [this](const std::string& why) { abandon(why); }},
-            Body{}, core_->table, wanted.limits, inherited{bell_.get().get()},
+            Body{}, ledger_->table, wanted.limits, inherited{bell_.get().get()},
             arguments...);
         chimes_ = std::make_unique<boost::asio::posix::stream_descriptor>(
             crew_->context(), bell_.get().duplicate().release());
@@ -221,11 +153,11 @@ public:
             (how.watched_by || how.on_news ? cells::watched : 0));
         ticket_ptr mine;
         {
-            std::unique_lock hold(core_->lock_);
-            mine = core_->reserve(hold, deadline, how);
+            std::unique_lock hold(ledger_->lock_);
+            mine = ledger_->reserve(hold, deadline, how);
             if (!mine)
                 return nullptr;
-            auto& lane = core_->lane_of(mine->cell);
+            auto& lane = ledger_->lane_of(mine->cell);
             const auto fill = [&] {
                 writer to{lane.input(mine->cell, size), nullptr, &mine->kept};
                 what::write(to, function, arguments...);
@@ -245,11 +177,11 @@ public:
             {
                 if (!hold)
                     hold.lock();
-                core_->forget(*mine);
+                ledger_->forget(*mine);
                 throw;
             }
             lane.publish(mine->cell, id, size, flags);
-            core_->enter(mine); // while the worker is at it already
+            ledger_->enter(mine); // while the worker is at it already
         }
         if (limited)
             limit(mine);
@@ -262,348 +194,7 @@ public:
         return submit_until(time_point::max(), how, function, arguments...);
     }
 
-    /// What a future needs to live longer than its executor.
-    class core
-    {
-    public:
-        explicit core(const options& wanted)
-            : table(shape(wanted))
-            , ledger_(table.size())
-        {
-            for (unsigned i = 0; i < table.lanes(); ++i)
-                lanes_.emplace_back(table, i);
-        }
-
-        /// Whether the task has come to its end.  Never waits.
-        bool over(const ticket& t) const
-        {
-            if (t.end.load(std::memory_order_acquire) != outcome::pending)
-                return true;
-            const auto now = table.control(t.cell);
-            return (now.lap == t.lap && now.final()) ||
-                   gone_.load(std::memory_order_acquire);
-        }
-
-        /// Waits until the task is over; false when it is not at `deadline`.
-        bool wait_until(const ticket& t, time_point deadline)
-        {
-            return table.done().wait_until([&] { return over(t); }, deadline);
-        }
-
-        /// Waits until `ready()`, which may look at any number of tasks.
-        template <class Ready>
-        bool wait_any(Ready ready, time_point deadline)
-        {
-            return table.done().wait_until(ready, deadline);
-        }
-
-        /// Waits, then gives what `use(outcome, ticket, bytes)` returns; where
-        /// the outcome is a value, the bytes are all that there is to see.
-        /// Large results are used where they lie in shared memory.
-        template <class Use>
-        auto finish(ticket_ptr mine, Use use)
-        {
-            ticket& t = *mine;
-            if (t.number == newest_.load(std::memory_order_relaxed))
-                beat(); // its worker is only just reading it
-            wait_until(t, time_point::max());
-            std::unique_lock hold(lock_);
-            if (t.end.load() != outcome::pending || t.watched() ||
-                !large_value(t))
-            {
-                settle(t);
-                const auto small = t.small;
-                if (t.end.load() == outcome::value && t.size <= small.size())
-                {
-                    const auto bytes = std::span(small).first(t.size);
-                    recycle(mine);
-                    hold.unlock();
-                    static const ticket none; // it may serve another task now
-                    return use(outcome::value, none, bytes);
-                }
-                hold.unlock();
-                return use(t.end.load(), t, t.bytes());
-            }
-            ledger_[t.cell] = nullptr; // it is ours now
-            ++finished_;
-            hold.unlock();
-            struct give_back // also when decoding throws
-            {
-                core& all;
-                ticket& mine;
-                ~give_back()
-                {
-                    const std::lock_guard again(all.lock_);
-                    all.lane_of(mine.cell).release(mine.cell);
-                    mine.end.store(outcome::value);
-                    all.table.done().notify_all();
-                }
-            } const after{*this, t};
-            return use(outcome::value, t,
-                       std::span<const std::byte>(
-                           table.output(t.cell, table.at(t.cell).output_size)));
-        }
-
-        /// Whether a worker runs the task now.
-        bool running(const ticket& t) const
-        {
-            const auto now = table.control(t.cell);
-            return now.lap == t.lap && now.is == cell_control::state::running;
-        }
-
-        /// How the task ended, without taking its result.
-        outcome peek(const ticket& t) const
-        {
-            const auto end = t.end.load(std::memory_order_acquire);
-            if (end != outcome::pending)
-                return end;
-            const auto now = table.control(t.cell);
-            if (now.lap == t.lap && now.final())
-                return result_of(t);
-            return gone_ ? outcome::abandoned : t.end.load();
-        }
-
-        cells table;
-
-    private:
-        friend class executor;
-
-        static cells::options shape(const options& wanted)
-        {
-            auto result = wanted.table;
-            result.workers = wanted.staff.workers * wanted.threads;
-            result.lanes = std::max(1u, wanted.priorities);
-            result.ranked = true;
-            return result;
-        }
-
-        submitter& lane_of(unsigned index)
-        {
-            return lanes_[index / table.capacity()];
-        }
-
-        // A ticket with a cell for it.  Null at the deadline.
-        ticket_ptr reserve(std::unique_lock<short_lock>& hold,
-                           time_point deadline, const task_options& how)
-        {
-            if (how.priority >= lanes_.size())
-                throw std::invalid_argument(
-                    "priority " + std::to_string(how.priority) + " of " +
-                    std::to_string(lanes_.size()));
-            if (how.attempts == 0 || how.attempts > 200)
-                throw std::invalid_argument(
-                    "a task may have 1 to 200 attempts, not " +
-                    std::to_string(how.attempts));
-            auto& lane = lanes_[how.priority];
-            for (;;) // ends with a free cell, the deadline, or the executor
-            {
-                if (closed_)
-                    throw closed("the pool has been shut down");
-                if (gone_)
-                    throw exhausted(why_);
-                auto index = lane.acquire();
-                if (!index && harvest(lane) != 0)
-                    index = lane.acquire();
-                if (index)
-                {
-                    auto mine = take_spare();
-                    mine->cell = *index;
-                    mine->lap = lane.next_lap(*index);
-                    mine->number = ++submitted_;
-                    newest_.store(submitted_, std::memory_order_relaxed);
-                    mine->allowed = how.attempts;
-                    mine->soft = how.soft;
-                    mine->hard = how.hard;
-                    if (!how.name.empty() || !mine->name.empty())
-                        mine->name = how.name;
-                    mine->watched_by = how.watched_by;
-                    if (how.on_news)
-                        mine->on_news = how.on_news;
-                    return mine;
-                }
-                hold.unlock();
-                const bool in_time = table.done().wait_until(
-                    [&] { return gone_ || closed_ || harvestable(lane); },
-                    deadline);
-                hold.lock();
-                if (!in_time)
-                    return nullptr;
-            }
-        }
-
-        // The task has been published.  What is not needed before is done
-        // here: the caller has nothing to do but wait anyhow.
-        void enter(const ticket_ptr& mine)
-        {
-            ledger_[mine->cell] = mine;
-            if (spares_.empty())
-                spares_.push_back(std::make_shared<ticket>());
-        }
-
-        ticket_ptr take_spare()
-        {
-            if (spares_.empty())
-                return std::make_shared<ticket>();
-            auto result = std::move(spares_.back());
-            spares_.pop_back();
-            return result;
-        }
-
-        // A cell whose task is over, or that another thread has given back.
-        bool harvestable(const submitter& lane) const
-        {
-            const auto first = lane.first();
-            for (unsigned i = first; i < first + table.capacity(); ++i)
-                if (table.control(i).final() ||
-                    table.control(i).is == cell_control::state::free)
-                    return true;
-            return false;
-        }
-
-        // Moves results that nobody has fetched yet out of the table.
-        unsigned harvest(const submitter& lane)
-        {
-            unsigned moved = 0;
-            const auto first = lane.first();
-            for (unsigned i = first; i < first + table.capacity(); ++i)
-                if (const auto t = ledger_[i]; t && over(*t))
-                {
-                    settle(*t);
-                    ++moved;
-                }
-            return moved;
-        }
-
-        bool large_value(const ticket& t) const
-        {
-            const auto now = table.control(t.cell);
-            return now.lap == t.lap && now.final() &&
-                   table.at(t.cell).output_size > cell::small_output &&
-                   result_of(t) == outcome::value;
-        }
-
-        // Takes it over to serve another task, if nobody else has it any more.
-        void recycle(ticket_ptr& t)
-        {
-            if (t.use_count() != 1 || spares_.size() >= 4096 ||
-                t->large.capacity() != 0)
-                return;
-            t->deaths.clear();
-            t->watched_by = nullptr;
-            t->then = nullptr;
-            t->on_news = nullptr;
-            t->end.store(outcome::pending, std::memory_order_relaxed);
-            spares_.push_back(std::move(t));
-        }
-
-        // What the cell says, checked: a worker wrote it.
-        outcome result_of(const ticket& t) const
-        {
-            const auto now = table.control(t.cell);
-            const auto& from = table.at(t.cell);
-            if (now.is == cell_control::state::poisoned)
-                return outcome::died;
-            if (now.is == cell_control::state::revoked)
-                return t.revoked_as;
-            if (from.output_size > table.payload())
-                return outcome::abandoned;
-            return from.output_kind ==
-                           static_cast<std::uint8_t>(cells::kind::value)
-                       ? outcome::value
-                       : outcome::error;
-        }
-
-        // Under the lock.  Takes the result out of the cell and frees it.
-        void settle(ticket& t)
-        {
-            if (t.end.load() != outcome::pending)
-                return;
-            const auto now = table.control(t.cell);
-            auto end = outcome::abandoned;
-            if (now.lap == t.lap && now.final())
-            {
-                end = result_of(t);
-                if (end == outcome::value || end == outcome::error)
-                    copy(t);
-                lane_of(t.cell).release(t.cell);
-            }
-            else if (!gone_)
-                return;
-            t.why = why_;
-            t.kept.clear();
-            ++finished_;
-            t.end.store(end, std::memory_order_release);
-            if (t.watched())
-                due_.push_back(std::move(ledger_[t.cell]));
-            ledger_[t.cell] = nullptr;
-        }
-
-        // Under the lock.  The same for those that somebody is to be told of.
-        void settle_watched()
-        {
-            for (unsigned i = 0; i < table.size(); ++i)
-                if (const auto t = ledger_[i]; t && t->watched() && over(*t))
-                    settle(*t);
-        }
-
-        // Under the lock.  Settles what is announced; returns what is news.
-        std::vector<ticket_ptr> hear()
-        {
-            std::vector<ticket_ptr> news;
-            table.take_announced([&](unsigned i) {
-                const auto& t = ledger_[i];
-                if (t && t->watched() && over(*t))
-                    settle(*t); // moves it away
-                else if (t && t->on_news)
-                    news.push_back(t);
-            });
-            return news;
-        }
-
-        // Under the lock.  Settles what is over; whether that was all.
-        bool settle_all()
-        {
-            bool all = true;
-            for (unsigned i = 0; i < table.size(); ++i)
-            {
-                if (const auto t = ledger_[i]; t && over(*t))
-                    settle(*t);
-                all = all && ledger_[i] == nullptr;
-            }
-            return all;
-        }
-
-        void copy(ticket& t)
-        {
-            t.size = table.at(t.cell).output_size;
-            const auto from = table.output(t.cell, t.size);
-            if (t.size <= t.small.size())
-                std::copy(from.begin(), from.end(), t.small.begin());
-            else
-                t.large.assign(from.begin(), from.end());
-        }
-
-        void forget(ticket& t)
-        {
-            lane_of(t.cell).release(t.cell);
-            ++finished_;
-        }
-
-        short_lock lock_; // of all below
-        std::vector<submitter> lanes_;
-        std::vector<ticket_ptr> ledger_;  // by cell: whose task it holds
-        std::vector<ticket_ptr> limited_; // with deadlines
-        std::vector<ticket_ptr> due_;     // over, to be called back
-        std::vector<ticket_ptr> spares_;
-        std::atomic<bool> gone_{false};        // no workers any more
-        std::atomic<bool> closed_{false};      // nothing new is accepted
-        std::string why_;                      // gone
-        std::atomic<std::uint64_t> newest_{0}; // number of a task; a hint
-        std::uint64_t submitted_ = 0, finished_ = 0, retried_ = 0,
-                      poisoned_ = 0, moved_ = 0;
-    };
-
-    const std::shared_ptr<core>& shared_core() const { return core_; }
+    const std::shared_ptr<ledger>& shared_ledger() const { return ledger_; }
 
     /// Takes a task back.  One that waits never runs; one that runs is killed
     /// with its worker if `force`.  Returns whether it was taken back; false
@@ -613,50 +204,50 @@ public:
     {
         cell_control now;
         {
-            const std::lock_guard hold(core_->lock_);
-            if (core_->over(*t) || (running(*t) && !force))
+            const std::lock_guard hold(ledger_->lock_);
+            if (ledger_->over(*t) || (running(*t) && !force))
                 return false;
             t->revoked_as = as;
-            now = core_->lane_of(t->cell).revoke(t->cell, t->lap);
+            now = ledger_->lane_of(t->cell).revoke(t->cell, t->lap);
             if (now.is != cell_control::state::revoked)
                 return false; // over just now
             if (now.owner == 0)
-                core_->settle(*t);
+                ledger_->settle(*t);
         }
         if (now.owner != 0)
             kill_runner(t, now.owner);
         else
             call_soon(t);
-        core_->table.done().notify_after_death();
+        ledger_->table.done().notify_after_death();
         return true;
     }
 
     /// Asks a running task to stop (`stop_requested` in its worker).
     void request_stop(const ticket& t)
     {
-        const std::lock_guard hold(core_->lock_); // the cell stays its own
+        const std::lock_guard hold(ledger_->lock_); // the cell stays its own
         if (t.end.load() == outcome::pending &&
-            core_->table.control(t.cell).lap == t.lap)
-            core_->table.at(t.cell).stop.store(1);
+            ledger_->table.control(t.cell).lap == t.lap)
+            ledger_->table.at(t.cell).stop.store(1);
     }
 
     /// Calls `f` once, in the supervising thread, when the task is over.
     void when_over(const ticket_ptr& t, std::function<void()> f)
     {
         {
-            const std::lock_guard hold(core_->lock_);
+            const std::lock_guard hold(ledger_->lock_);
             t->then = std::move(f);
             if (t->end.load() != outcome::pending)
-                core_->due_.push_back(t);
+                ledger_->due_.push_back(t);
             else
                 // The worker looks at the flag after it commits, and we look
                 // at the cell after we set it: one of us sees the other.
-                core_->table.at(t->cell).flags.fetch_or(cells::watched);
+                ledger_->table.at(t->cell).flags.fetch_or(cells::watched);
         }
         call_soon(t);
     }
 
-    bool running(const ticket& t) const { return core_->running(t); }
+    bool running(const ticket& t) const { return ledger_->running(t); }
 
     /// For an event loop that is awake: looks out for news for that long, and
     /// calls back here instead of in the supervising thread; returns for how
@@ -667,7 +258,7 @@ public:
         looks_.fetch_add(1, std::memory_order_relaxed);
         if (!looked_out_.load() && !looked_out_.exchange(true))
         {
-            core_->table.say_asleep(false);
+            ledger_->table.say_asleep(false);
             const std::shared_lock look(staff_);
             if (crew_)
                 boost::asio::post(crew_->context(), [this] { relieve(); });
@@ -675,7 +266,7 @@ public:
         const auto limit = clock::now() + time;
         do
         {
-            if (core_->table.announced())
+            if (ledger_->table.announced())
                 return call();
             for (int i = 0; i < 8; ++i)
                 relax();
@@ -690,8 +281,8 @@ public:
     void leave_off()
     {
         looked_out_.store(false);
-        core_->table.say_asleep(true);
-        if (!core_->table.announced())
+        ledger_->table.say_asleep(true);
+        if (!ledger_->table.announced())
             return;
         const std::shared_lock look(staff_);
         if (crew_)
@@ -702,12 +293,12 @@ public:
     /// False when it is not at `deadline`.
     bool drain(time_point deadline)
     {
-        core_->closed_ = true;
-        core_->table.done().notify_after_death();
-        return core_->wait_any(
+        ledger_->closed_ = true;
+        ledger_->table.done().notify_after_death();
+        return ledger_->wait_any(
             [this] {
-                const std::lock_guard hold(core_->lock_);
-                return core_->settle_all();
+                const std::lock_guard hold(ledger_->lock_);
+                return ledger_->settle_all();
             },
             deadline);
     }
@@ -715,7 +306,7 @@ public:
     /// Takes back every task that does not run yet.
     void cancel_queued()
     {
-        core_->closed_ = true;
+        ledger_->closed_ = true;
         for (const auto& t : tickets())
             cancel(t, false);
     }
@@ -728,8 +319,8 @@ public:
         const std::lock_guard one_at_a_time(stopping_);
         if (!crew_)
             return true;
-        core_->closed_ = true;
-        core_->table.close(true);
+        ledger_->closed_ = true;
+        ledger_->table.close(true);
         const bool in_time = crew_->stop(deadline);
         std::promise<void> quiet;
         boost::asio::post(crew_->context(), [&] {
@@ -761,17 +352,17 @@ public:
                 s.deaths = crew_->deaths();
             }
         }
-        const std::lock_guard hold(core_->lock_);
+        const std::lock_guard hold(ledger_->lock_);
         for (auto& one : s.workers)
             describe(one);
-        s.submitted = core_->submitted_;
-        s.finished = core_->finished_;
-        s.retried = core_->retried_;
-        s.moved = core_->moved_;
-        s.poisoned = core_->poisoned_;
+        s.submitted = ledger_->submitted_;
+        s.finished = ledger_->finished_;
+        s.retried = ledger_->retried_;
+        s.moved = ledger_->moved_;
+        s.poisoned = ledger_->poisoned_;
         s.wakes = wakes_.load();
-        for (const auto& t : core_->ledger_)
-            if (t && !core_->over(*t))
+        for (const auto& t : ledger_->by_cell_)
+            if (t && !ledger_->over(*t))
                 ++(running(*t) ? s.running : s.queued);
         return s;
     }
@@ -791,6 +382,15 @@ public:
     }
 
 private:
+    static cells::options shape(const options& wanted)
+    {
+        auto result = wanted.table;
+        result.workers = wanted.staff.workers * wanted.threads;
+        result.lanes = std::max(1u, wanted.priorities);
+        result.ranked = true;
+        return result;
+    }
+
     // Under the lock.  Of several threads, the first that has a task.
     void describe(worker_info& one) const
     {
@@ -801,13 +401,14 @@ private:
 
     void describe(worker_info& one, unsigned slot) const
     {
-        const auto& record = core_->table.worker(slot);
+        const auto& record = ledger_->table.worker(slot);
         one.finished += record.finished.load();
         const auto cell = record.cell.load();
-        if (one.task != 0 || cell == 0 || cell > core_->table.size())
+        if (one.task != 0 || cell == 0 || cell > ledger_->table.size())
             return;
-        const auto now = core_->table.control(static_cast<unsigned>(cell - 1));
-        const auto& t = core_->ledger_[cell - 1];
+        const auto now =
+            ledger_->table.control(static_cast<unsigned>(cell - 1));
+        const auto& t = ledger_->by_cell_[cell - 1];
         if (!t || now.owner != slot || now.lap != t->lap)
             return;
         one.task = t->number;
@@ -819,9 +420,9 @@ private:
 
     std::vector<ticket_ptr> tickets()
     {
-        const std::lock_guard hold(core_->lock_);
+        const std::lock_guard hold(ledger_->lock_);
         std::vector<ticket_ptr> result;
-        for (const auto& t : core_->ledger_)
+        for (const auto& t : ledger_->by_cell_)
             if (t)
                 result.push_back(t);
         return result;
@@ -840,7 +441,7 @@ private:
         for (unsigned slot = first_slot(who.slot), n = 0; n < threads_;
              ++n, ++slot)
         {
-            const auto finished = core_->table.worker(slot).finished.load();
+            const auto finished = ledger_->table.worker(slot).finished.load();
             progress |= std::exchange(finished_[slot], finished) != finished;
             progress |=
                 give_back(slot, who, known,
@@ -849,8 +450,8 @@ private:
         if (progress)
             crew_->excuse(who.slot);
         {
-            const std::lock_guard hold(core_->lock_);
-            core_->settle_watched(); // it may have died before it announced
+            const std::lock_guard hold(ledger_->lock_);
+            ledger_->settle_watched(); // it may have died before it announced
         }
         call();
         attend(); // or before it rang
@@ -861,18 +462,18 @@ private:
                    const post_mortem& known, bool charged)
     {
         bool any = false;
-        const std::lock_guard hold(core_->lock_);
-        core_->table.recover(
+        const std::lock_guard hold(ledger_->lock_);
+        ledger_->table.recover(
             slot,
             [&](unsigned index, unsigned) {
-                const auto& t = core_->ledger_[index];
+                const auto& t = ledger_->by_cell_[index];
                 if (!t)
                     return false;
                 if (!charged)
-                    return ++core_->moved_, true;
+                    return ++ledger_->moved_, true;
                 t->deaths.push_back({who.pid, who.status, known.stack});
                 const bool again = t->deaths.size() < t->allowed;
-                ++(again ? core_->retried_ : core_->poisoned_);
+                ++(again ? ledger_->retried_ : ledger_->poisoned_);
                 any = true;
                 return again;
             },
@@ -888,13 +489,13 @@ private:
     void abandon(const std::string& why)
     {
         {
-            const std::lock_guard hold(core_->lock_);
-            if (core_->why_.empty())
-                core_->why_ = why;
-            core_->gone_ = true;
-            core_->settle_all();
+            const std::lock_guard hold(ledger_->lock_);
+            if (ledger_->why_.empty())
+                ledger_->why_ = why;
+            ledger_->gone_ = true;
+            ledger_->settle_all();
         }
-        core_->table.done().notify_after_death();
+        ledger_->table.done().notify_after_death();
         call();
     }
 
@@ -932,10 +533,10 @@ private:
         }
         else
         {
-            core_->table.say_asleep(true);
-            if (!core_->table.announced())
+            ledger_->table.say_asleep(true);
+            if (!ledger_->table.announced())
                 return;
-            core_->table.say_asleep(false);
+            ledger_->table.say_asleep(false);
         }
         boost::asio::post(crew_->context(), [this] { attend(); });
     }
@@ -943,8 +544,8 @@ private:
     // So many are on their way that it pays to wait for several.
     bool crowded() const
     {
-        const std::lock_guard hold(core_->lock_);
-        return core_->submitted_ - core_->finished_ > 32;
+        const std::lock_guard hold(ledger_->lock_);
+        return ledger_->submitted_ - ledger_->finished_ > 32;
     }
 
     // Goes on as long as a loop looks out, and takes over when it sticks.
@@ -977,11 +578,11 @@ private:
     {
         std::vector<ticket_ptr> due, news;
         {
-            const std::lock_guard hold(core_->lock_);
-            news = core_->hear();
-            due.swap(core_->due_);
+            const std::lock_guard hold(ledger_->lock_);
+            news = ledger_->hear();
+            due.swap(ledger_->due_);
         }
-        core_->table.done().notify_all();
+        ledger_->table.done().notify_all();
         for (const auto& t : due)
             tell(*t);
         for (const auto& t : news)
@@ -989,12 +590,12 @@ private:
         const auto told = due.size() + news.size();
         if (!due.empty())
         {
-            const std::lock_guard hold(core_->lock_);
+            const std::lock_guard hold(ledger_->lock_);
             for (auto& t : due)
-                core_->recycle(t);
+                ledger_->recycle(t);
             due.clear();
-            if (core_->due_.empty())
-                core_->due_.swap(due); // its memory
+            if (ledger_->due_.empty())
+                ledger_->due_.swap(due); // its memory
         }
         return told;
     }
@@ -1009,11 +610,11 @@ private:
 
     void call_soon(const ticket_ptr& t)
     {
-        if (!core_->over(*t))
+        if (!ledger_->over(*t))
             return;
         {
-            const std::lock_guard hold(core_->lock_);
-            core_->settle(*t);
+            const std::lock_guard hold(ledger_->lock_);
+            ledger_->settle(*t);
         }
         {
             const std::shared_lock look(staff_);
@@ -1029,8 +630,8 @@ private:
     void limit(const ticket_ptr& t)
     {
         {
-            const std::lock_guard hold(core_->lock_);
-            core_->limited_.push_back(t);
+            const std::lock_guard hold(ledger_->lock_);
+            ledger_->limited_.push_back(t);
         }
         const std::shared_lock look(staff_);
         if (crew_)
@@ -1047,10 +648,10 @@ private:
         auto next = nanoseconds::max();
         std::vector<ticket_ptr> limited;
         {
-            const std::lock_guard hold(core_->lock_);
-            std::erase_if(core_->limited_,
-                          [&](const auto& t) { return core_->over(*t); });
-            limited = core_->limited_;
+            const std::lock_guard hold(ledger_->lock_);
+            std::erase_if(ledger_->limited_,
+                          [&](const auto& t) { return ledger_->over(*t); });
+            limited = ledger_->limited_;
         }
         for (const auto& t : limited)
         {
@@ -1073,11 +674,11 @@ private:
 
     void check(const ticket_ptr& t)
     {
-        const auto now = core_->table.control(t->cell);
+        const auto now = ledger_->table.control(t->cell);
         if (now.lap != t->lap || now.is != cell_control::state::running ||
-            now.owner == 0 || now.owner > core_->table.workers())
+            now.owner == 0 || now.owner > ledger_->table.workers())
             return;
-        const auto& record = core_->table.worker(now.owner);
+        const auto& record = ledger_->table.worker(now.owner);
         const auto since = record.since.load();
         if (record.cell.load() != t->cell + 1 || since == 0)
             return;
@@ -1099,7 +700,7 @@ private:
         const unsigned process = (slot - 1) / threads_ + 1;
         crew_->excuse(process);
         boost::asio::post(crew_->context(), [this, t, slot, process] {
-            const auto now = core_->table.control(t->cell);
+            const auto now = ledger_->table.control(t->cell);
             if (now.lap == t->lap && now.owner == slot &&
                 now.is == cell_control::state::revoked)
                 end_process(process);
@@ -1116,7 +717,7 @@ private:
         doomed_[process] = true;
         const auto first = first_slot(process);
         for (unsigned slot = first; slot < first + threads_; ++slot)
-            core_->table.worker(slot).leave.store(1);
+            ledger_->table.worker(slot).leave.store(1);
         kill_when_idle(process, crew_->pid_of(process), clock::now() + grace_);
     }
 
@@ -1126,10 +727,11 @@ private:
         bool busy = false;
         for (unsigned slot = first; slot < first + threads_; ++slot)
         {
-            const auto held = core_->table.worker(slot).cell.load();
-            busy |= held != 0 && held <= core_->table.size() &&
-                    core_->table.control(static_cast<unsigned>(held - 1)).is ==
-                        cell_control::state::running;
+            const auto held = ledger_->table.worker(slot).cell.load();
+            busy |=
+                held != 0 && held <= ledger_->table.size() &&
+                ledger_->table.control(static_cast<unsigned>(held - 1)).is ==
+                    cell_control::state::running;
         }
         if (!busy || clock::now() >= deadline)
         {
@@ -1145,7 +747,7 @@ private:
         });
     }
 
-    std::shared_ptr<core> core_;
+    std::shared_ptr<ledger> ledger_;
     kernel::bell bell_; // workers ring it for tasks that are watched
     unsigned threads_;
     std::chrono::milliseconds grace_;

@@ -58,7 +58,7 @@ inline report report_of(const common::executor& workers,
                         common::executor::ticket_ptr task,
                         const std::string& name, std::vector<failure>& failures)
 {
-    return workers.shared_core()->finish(
+    return workers.shared_ledger()->finish(
         std::move(task),
         [&](common::outcome end, const common::ticket& t,
             std::span<const std::byte> bytes) -> report {

@@ -325,7 +325,7 @@ public:
          const options& how, range all, bool tree, const Send& send,
          const Here& here)
         : executor_(executor)
-        , core_(*executor.shared_core())
+        , ledger_(*executor.shared_ledger())
         , counts_(counts)
         , workers_(workers)
         , how_(how)
@@ -350,7 +350,7 @@ public:
         for (const auto& one : running_)
             executor_.cancel(one.ticket, true);
         for (const auto& one : running_) // ends with the kill that was ordered
-            core_.finish(one.ticket, [](auto, auto&, auto) {});
+            ledger_.finish(one.ticket, [](auto, auto&, auto) {});
         counts_.items += done_;
     }
 
@@ -449,16 +449,16 @@ private:
         // would take it away from the worker that is about to write there.
         for (int i = 0; i < 16 && !running_.empty(); ++i)
         {
-            if (core_.over(*running_.front().ticket))
+            if (ledger_.over(*running_.front().ticket))
                 return;
             common::beat();
         }
         const auto ready = [&] {
             return std::any_of(
                 running_.begin(), running_.end(),
-                [&](const started& one) { return core_.over(*one.ticket); });
+                [&](const started& one) { return ledger_.over(*one.ticket); });
         };
-        if (!running_.empty() && !core_.wait_any(ready, how_.deadline))
+        if (!running_.empty() && !ledger_.wait_any(ready, how_.deadline))
             expire();
     }
 
@@ -473,18 +473,18 @@ private:
     {
         for (std::size_t i = 0; i < running_.size();)
         {
-            if (!core_.over(*running_[i].ticket))
+            if (!ledger_.over(*running_[i].ticket))
             {
                 ++i;
                 continue;
             }
             auto one = std::move(running_[i]);
             running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-            core_.finish(std::move(one.ticket),
-                         [&](common::outcome how, const common::ticket& task,
-                             std::span<const std::byte> bytes) {
-                             end(one.part, how, task, {bytes});
-                         });
+            ledger_.finish(std::move(one.ticket),
+                           [&](common::outcome how, const common::ticket& task,
+                               std::span<const std::byte> bytes) {
+                               end(one.part, how, task, {bytes});
+                           });
         }
     }
 
@@ -576,7 +576,7 @@ private:
     }
 
     common::executor& executor_;
-    common::executor::core& core_;
+    common::ledger& ledger_;
     tally& counts_;
     const std::size_t workers_;
     const options& how_;

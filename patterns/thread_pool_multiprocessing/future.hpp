@@ -42,7 +42,7 @@ public:
     R get()
     {
         require();
-        return std::exchange(core_, nullptr)
+        return std::exchange(ledger_, nullptr)
             ->finish(std::exchange(ticket_, nullptr), &future::result);
     }
 
@@ -53,7 +53,7 @@ public:
     bool wait_until(time_point deadline) const
     {
         require();
-        return core_->wait_until(*ticket_, deadline);
+        return ledger_->wait_until(*ticket_, deadline);
     }
     template <class Rep, class Period>
     bool wait_for(std::chrono::duration<Rep, Period> time) const
@@ -99,7 +99,7 @@ private:
     }
 
     common::executor::ticket_ptr ticket_;
-    std::shared_ptr<common::executor::core> core_;
+    std::shared_ptr<common::ledger> ledger_;
     std::weak_ptr<common::executor> executor_;
 };
 

@@ -178,7 +178,7 @@ public:
             {how.attempts == 0 ? options_.attempts : how.attempts, 0,
              how.soft_deadline, how.hard_deadline},
             f, std::decay_t<A>(arguments)...);
-        answer.core_ = executor_->shared_core();
+        answer.ledger_ = executor_->shared_ledger();
         answer.executor_ = executor_;
         return answer;
     }

@@ -93,7 +93,7 @@ private:
 /// costs one reference to it.
 struct origin
 {
-    std::shared_ptr<common::executor::core> core;
+    std::shared_ptr<common::ledger> ledger;
     std::weak_ptr<services> pool; // until the pool is destroyed
 };
 
@@ -190,7 +190,8 @@ public:
         if (local_)
             return std::exchange(local_, nullptr)->get();
         const auto from = std::move(origin_);
-        return from->core->finish(std::move(ticket_), &common::take_result<R>);
+        return from->ledger->finish(std::move(ticket_),
+                                    &common::take_result<R>);
     }
 
     void wait() const { wait_until(time_point::max()); }
@@ -201,7 +202,7 @@ public:
     {
         require();
         return local_ ? local_->wait_until(deadline)
-                      : origin_->core->wait_until(*ticket_, deadline);
+                      : origin_->ledger->wait_until(*ticket_, deadline);
     }
     template <class Rep, class Period>
     bool wait_for(std::chrono::duration<Rep, Period> time) const
@@ -215,11 +216,11 @@ public:
         require();
         if (local_)
             return ready() ? task_state::done : task_state::pending;
-        switch (origin_->core->peek(*ticket_))
+        switch (origin_->ledger->peek(*ticket_))
         {
         case common::outcome::pending:
-            return origin_->core->running(*ticket_) ? task_state::running
-                                                    : task_state::pending;
+            return origin_->ledger->running(*ticket_) ? task_state::running
+                                                      : task_state::pending;
         case common::outcome::cancelled:
             return task_state::cancelled;
         default:
@@ -233,7 +234,7 @@ public:
         require();
         if (local_)
             return local_->failed();
-        const auto end = origin_->core->peek(*ticket_);
+        const auto end = origin_->ledger->peek(*ticket_);
         return end != common::outcome::pending && end != common::outcome::value;
     }
 
@@ -244,7 +245,7 @@ public:
         const auto services = ticket_ ? origin_->pool.lock() : nullptr;
         if (!services)
             return cancel_result::refused;
-        const bool ran = origin_->core->running(*ticket_);
+        const bool ran = origin_->ledger->running(*ticket_);
         if (!services->executor.cancel(ticket_, force))
             return cancel_result::refused;
         return ran ? cancel_result::while_it_ran : cancel_result::before_it_ran;
@@ -303,7 +304,7 @@ private:
         if (local_)
             local_->wait_until(time_point::max());
         else
-            origin_->core->wait_any(ready, time_point::max());
+            origin_->ledger->wait_any(ready, time_point::max());
     }
 
     common::executor::ticket_ptr ticket_;
@@ -386,8 +387,9 @@ public:
                 local ? std::min(deadline,
                                  clock::now() + std::chrono::milliseconds(5))
                       : deadline;
-            if (remote != nullptr ? remote->origin_->core->wait_any(ready, turn)
-                                  : ready())
+            if (remote != nullptr
+                    ? remote->origin_->ledger->wait_any(ready, turn)
+                    : ready())
                 return true;
             if (clock::now() >= deadline)
                 return false;

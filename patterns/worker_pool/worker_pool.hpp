@@ -91,7 +91,7 @@ public:
                                                        enter(std::move(init)),
                                                        std::move(arguments)...))
         , origin_(std::make_shared<detail::origin>(
-              detail::origin{services_->executor.shared_core(), services_}))
+              detail::origin{services_->executor.shared_ledger(), services_}))
     {
     }
     explicit pool(unsigned workers) : pool(pool_options{.workers = workers}) {}

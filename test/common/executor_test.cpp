@@ -57,7 +57,7 @@ struct ending
 template <class T = int>
 ending<T> end_of(executor& pool, const ticket& one)
 {
-    return pool.shared_core()->finish(
+    return pool.shared_ledger()->finish(
         one, [](outcome how, const common::ticket&,
                 std::span<const std::byte> bytes) {
             ending<T> result{how, {}, {}};
@@ -78,7 +78,7 @@ ticket submit(executor& pool, F f, const A&... arguments)
 
 bool over(executor& pool, const ticket& one)
 {
-    return pool.shared_core()->over(*one);
+    return pool.shared_ledger()->over(*one);
 }
 
 int square(int n)
@@ -243,7 +243,7 @@ BOOST_AUTO_TEST_CASE(values_of_any_size_up_to_the_payload_cross)
 BOOST_AUTO_TEST_CASE(a_void_task_ends_without_a_value)
 {
     executor pool(with(1), nothing);
-    const auto end = pool.shared_core()->finish(
+    const auto end = pool.shared_ledger()->finish(
         submit(pool, [] {}), [](outcome how, auto&, auto bytes) {
             return std::pair(how, bytes.size());
         });
@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(shared_objects_reach_workers_that_run_already)
         all.push_back(submit(
             pool, [](number n, int k) { *n += k; }, sum, i));
     for (const auto& one : all)
-        pool.shared_core()->wait_until(*one, common::time_point::max());
+        pool.shared_ledger()->wait_until(*one, common::time_point::max());
     BOOST_TEST(*sum == 5050);
 }
 
@@ -687,7 +687,9 @@ BOOST_AUTO_TEST_CASE(stopping_finishes_what_runs_and_abandons_the_rest)
     const auto runs = submit(pool, hold, started, go);
     const auto waits = submit(pool, square, 2);
     BOOST_TEST(test::eventually([&] { return *started != 0; }));
-    const auto told = [&] { return pool.shared_core()->table.closing() != 0; };
+    const auto told = [&] {
+        return pool.shared_ledger()->table.closing() != 0;
+    };
     std::thread later([&] {
         BOOST_CHECK(test::eventually(told));
         *go = 1;
@@ -715,17 +717,18 @@ BOOST_AUTO_TEST_CASE(stopping_kills_what_still_runs_at_the_deadline)
 BOOST_AUTO_TEST_CASE(results_outlive_the_executor)
 {
     ticket good, lost;
-    std::shared_ptr<executor::core> core;
+    std::shared_ptr<common::ledger> ledger;
     const number started{0}, go{0};
     {
         executor pool(with(1), nothing);
-        core = pool.shared_core();
+        ledger = pool.shared_ledger();
         good = submit(pool, square, 6);
-        core->wait_until(*good, common::time_point::max());
+        ledger->wait_until(*good, common::time_point::max());
         lost = submit(pool, hold, started, go);
     }
     const auto end = [&](const ticket& one) {
-        return core->finish(one, [](outcome how, auto&, auto) { return how; });
+        return ledger->finish(one,
+                              [](outcome how, auto&, auto) { return how; });
     };
     BOOST_TEST((end(good) == outcome::value));
     BOOST_TEST((end(lost) != outcome::pending));
@@ -755,8 +758,8 @@ BOOST_AUTO_TEST_CASE(threads_that_wait_wake_when_the_executor_ends)
         for (int i = 0; i < 3; ++i)
             all.push_back(submit(pool, square, i));
         for (const auto& one : all)
-            threads.emplace_back([&woken, one, core = pool.shared_core()] {
-                core->finish(one, [&](outcome how, auto&, auto) {
+            threads.emplace_back([&woken, one, ledger = pool.shared_ledger()] {
+                ledger->finish(one, [&](outcome how, auto&, auto) {
                     woken += how != outcome::value;
                     return 0;
                 });

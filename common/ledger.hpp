@@ -1,0 +1,359 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "common/cells.hpp"
+#include "common/error.hpp"
+#include "common/lock.hpp"
+#include "common/spin.hpp"
+#include "common/ticket.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace common {
+
+/// What was submitted and what became of it: tickets in private memory, each
+/// with a cell of the table.
+///
+/// All that a future needs: it may live longer than its executor.
+class ledger
+{
+public:
+    explicit ledger(const cells::options& wanted)
+        : table(wanted)
+        , by_cell_(table.size())
+    {
+        for (unsigned i = 0; i < table.lanes(); ++i)
+            lanes_.emplace_back(table, i);
+    }
+
+    /// Whether the task has come to its end.  Never waits.
+    bool over(const ticket& t) const
+    {
+        if (t.end.load(std::memory_order_acquire) != outcome::pending)
+            return true;
+        const auto now = table.control(t.cell);
+        return (now.lap == t.lap && now.final()) ||
+               gone_.load(std::memory_order_acquire);
+    }
+
+    /// Waits until the task is over; false when it is not at `deadline`.
+    bool wait_until(const ticket& t, time_point deadline)
+    {
+        return table.done().wait_until([&] { return over(t); }, deadline);
+    }
+
+    /// Waits until `ready()`, which may look at any number of tasks.
+    template <class Ready>
+    bool wait_any(Ready ready, time_point deadline)
+    {
+        return table.done().wait_until(ready, deadline);
+    }
+
+    /// Waits, then gives what `use(outcome, ticket, bytes)` returns; where
+    /// the outcome is a value, the bytes are all that there is to see.
+    /// Large results are used where they lie in shared memory.
+    template <class Use>
+    auto finish(ticket_ptr mine, Use use)
+    {
+        ticket& t = *mine;
+        if (t.number == newest_.load(std::memory_order_relaxed))
+            beat(); // its worker is only just reading it
+        wait_until(t, time_point::max());
+        std::unique_lock hold(lock_);
+        if (t.end.load() != outcome::pending || t.watched() || !large_value(t))
+        {
+            settle(t);
+            const auto small = t.small;
+            if (t.end.load() == outcome::value && t.size <= small.size())
+            {
+                const auto bytes = std::span(small).first(t.size);
+                recycle(mine);
+                hold.unlock();
+                static const ticket none; // it may serve another task now
+                return use(outcome::value, none, bytes);
+            }
+            hold.unlock();
+            return use(t.end.load(), t, t.bytes());
+        }
+        by_cell_[t.cell] = nullptr; // it is ours now
+        ++finished_;
+        hold.unlock();
+        struct give_back // also when decoding throws
+        {
+            ledger& all;
+            ticket& mine;
+            ~give_back()
+            {
+                const std::lock_guard again(all.lock_);
+                all.lane_of(mine.cell).release(mine.cell);
+                mine.end.store(outcome::value);
+                all.table.done().notify_all();
+            }
+        } const after{*this, t};
+        return use(outcome::value, t,
+                   std::span<const std::byte>(
+                       table.output(t.cell, table.at(t.cell).output_size)));
+    }
+
+    /// Whether a worker runs the task now.
+    bool running(const ticket& t) const
+    {
+        const auto now = table.control(t.cell);
+        return now.lap == t.lap && now.is == cell_control::state::running;
+    }
+
+    /// How the task ended, without taking its result.
+    outcome peek(const ticket& t) const
+    {
+        const auto end = t.end.load(std::memory_order_acquire);
+        if (end != outcome::pending)
+            return end;
+        const auto now = table.control(t.cell);
+        if (now.lap == t.lap && now.final())
+            return result_of(t);
+        return gone_ ? outcome::abandoned : t.end.load();
+    }
+
+    cells table;
+
+private:
+    friend class executor;
+
+    submitter& lane_of(unsigned index)
+    {
+        return lanes_[index / table.capacity()];
+    }
+
+    // A ticket with a cell for it.  Null at the deadline.
+    ticket_ptr reserve(std::unique_lock<short_lock>& hold, time_point deadline,
+                       const task_options& how)
+    {
+        if (how.priority >= lanes_.size())
+            throw std::invalid_argument("priority " +
+                                        std::to_string(how.priority) + " of " +
+                                        std::to_string(lanes_.size()));
+        if (how.attempts == 0 || how.attempts > 200)
+            throw std::invalid_argument(
+                "a task may have 1 to 200 attempts, not " +
+                std::to_string(how.attempts));
+        auto& lane = lanes_[how.priority];
+        for (;;) // ends with a free cell, the deadline, or the executor
+        {
+            if (closed_)
+                throw closed("the pool has been shut down");
+            if (gone_)
+                throw exhausted(why_);
+            auto index = lane.acquire();
+            if (!index && harvest(lane) != 0)
+                index = lane.acquire();
+            if (index)
+            {
+                auto mine = take_spare();
+                mine->cell = *index;
+                mine->lap = lane.next_lap(*index);
+                mine->number = ++submitted_;
+                newest_.store(submitted_, std::memory_order_relaxed);
+                mine->allowed = how.attempts;
+                mine->soft = how.soft;
+                mine->hard = how.hard;
+                if (!how.name.empty() || !mine->name.empty())
+                    mine->name = how.name;
+                mine->watched_by = how.watched_by;
+                if (how.on_news)
+                    mine->on_news = how.on_news;
+                return mine;
+            }
+            hold.unlock();
+            const bool in_time = table.done().wait_until(
+                [&] { return gone_ || closed_ || harvestable(lane); },
+                deadline);
+            hold.lock();
+            if (!in_time)
+                return nullptr;
+        }
+    }
+
+    // The task has been published.  What is not needed before is done
+    // here: the caller has nothing to do but wait anyhow.
+    void enter(const ticket_ptr& mine)
+    {
+        by_cell_[mine->cell] = mine;
+        if (spares_.empty())
+            spares_.push_back(std::make_shared<ticket>());
+    }
+
+    ticket_ptr take_spare()
+    {
+        if (spares_.empty())
+            return std::make_shared<ticket>();
+        auto result = std::move(spares_.back());
+        spares_.pop_back();
+        return result;
+    }
+
+    // A cell whose task is over, or that another thread has given back.
+    bool harvestable(const submitter& lane) const
+    {
+        const auto first = lane.first();
+        for (unsigned i = first; i < first + table.capacity(); ++i)
+            if (table.control(i).final() ||
+                table.control(i).is == cell_control::state::free)
+                return true;
+        return false;
+    }
+
+    // Moves results that nobody has fetched yet out of the table.
+    unsigned harvest(const submitter& lane)
+    {
+        unsigned moved = 0;
+        const auto first = lane.first();
+        for (unsigned i = first; i < first + table.capacity(); ++i)
+            if (const auto t = by_cell_[i]; t && over(*t))
+            {
+                settle(*t);
+                ++moved;
+            }
+        return moved;
+    }
+
+    bool large_value(const ticket& t) const
+    {
+        const auto now = table.control(t.cell);
+        return now.lap == t.lap && now.final() &&
+               table.at(t.cell).output_size > cell::small_output &&
+               result_of(t) == outcome::value;
+    }
+
+    // Takes it over to serve another task, if nobody else has it any more.
+    void recycle(ticket_ptr& t)
+    {
+        if (t.use_count() != 1 || spares_.size() >= 4096 ||
+            t->large.capacity() != 0)
+            return;
+        t->deaths.clear();
+        t->watched_by = nullptr;
+        t->then = nullptr;
+        t->on_news = nullptr;
+        t->end.store(outcome::pending, std::memory_order_relaxed);
+        spares_.push_back(std::move(t));
+    }
+
+    // What the cell says, checked: a worker wrote it.
+    outcome result_of(const ticket& t) const
+    {
+        const auto now = table.control(t.cell);
+        const auto& from = table.at(t.cell);
+        if (now.is == cell_control::state::poisoned)
+            return outcome::died;
+        if (now.is == cell_control::state::revoked)
+            return t.revoked_as;
+        if (from.output_size > table.payload())
+            return outcome::abandoned;
+        return from.output_kind == static_cast<std::uint8_t>(cells::kind::value)
+                   ? outcome::value
+                   : outcome::error;
+    }
+
+    // Under the lock.  Takes the result out of the cell and frees it.
+    void settle(ticket& t)
+    {
+        if (t.end.load() != outcome::pending)
+            return;
+        const auto now = table.control(t.cell);
+        auto end = outcome::abandoned;
+        if (now.lap == t.lap && now.final())
+        {
+            end = result_of(t);
+            if (end == outcome::value || end == outcome::error)
+                copy(t);
+            lane_of(t.cell).release(t.cell);
+        }
+        else if (!gone_)
+            return;
+        t.why = why_;
+        t.kept.clear();
+        ++finished_;
+        t.end.store(end, std::memory_order_release);
+        if (t.watched())
+            due_.push_back(std::move(by_cell_[t.cell]));
+        by_cell_[t.cell] = nullptr;
+    }
+
+    // Under the lock.  The same for those that somebody is to be told of.
+    void settle_watched()
+    {
+        for (unsigned i = 0; i < table.size(); ++i)
+            if (const auto t = by_cell_[i]; t && t->watched() && over(*t))
+                settle(*t);
+    }
+
+    // Under the lock.  Settles what is announced; returns what is news.
+    std::vector<ticket_ptr> hear()
+    {
+        std::vector<ticket_ptr> news;
+        table.take_announced([&](unsigned i) {
+            const auto& t = by_cell_[i];
+            if (t && t->watched() && over(*t))
+                settle(*t); // moves it away
+            else if (t && t->on_news)
+                news.push_back(t);
+        });
+        return news;
+    }
+
+    // Under the lock.  Settles what is over; whether that was all.
+    bool settle_all()
+    {
+        bool all = true;
+        for (unsigned i = 0; i < table.size(); ++i)
+        {
+            if (const auto t = by_cell_[i]; t && over(*t))
+                settle(*t);
+            all = all && by_cell_[i] == nullptr;
+        }
+        return all;
+    }
+
+    void copy(ticket& t)
+    {
+        t.size = table.at(t.cell).output_size;
+        const auto from = table.output(t.cell, t.size);
+        if (t.size <= t.small.size())
+            std::copy(from.begin(), from.end(), t.small.begin());
+        else
+            t.large.assign(from.begin(), from.end());
+    }
+
+    void forget(ticket& t)
+    {
+        lane_of(t.cell).release(t.cell);
+        ++finished_;
+    }
+
+    short_lock lock_; // of all below
+    std::vector<submitter> lanes_;
+    std::vector<ticket_ptr> by_cell_; // by cell: whose task it holds
+    std::vector<ticket_ptr> limited_; // with deadlines
+    std::vector<ticket_ptr> due_;     // over, to be called back
+    std::vector<ticket_ptr> spares_;
+    std::atomic<bool> gone_{false};        // no workers any more
+    std::atomic<bool> closed_{false};      // nothing new is accepted
+    std::string why_;                      // gone
+    std::atomic<std::uint64_t> newest_{0}; // number of a task; a hint
+    std::uint64_t submitted_ = 0, finished_ = 0, retried_ = 0, poisoned_ = 0,
+                  moved_ = 0;
+};
+
+} // namespace common

@@ -1,0 +1,95 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "common/cells.hpp"
+#include "common/error.hpp"
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace common {
+
+/// How a task came to its end.
+enum class outcome : std::uint8_t
+{
+    pending,   // it has not
+    value,     // it returned
+    error,     // it threw
+    died,      // it killed its workers, as often as it was allowed to try
+    timed_out, // its deadline passed; the worker that ran it was killed
+    cancelled, // before it ran, or with the worker that ran it
+    abandoned  // there are no workers any more to run it
+};
+
+struct ticket;
+
+/// Is told once when its task is over, by the thread that finds out first; it
+/// has to live until then.
+class watcher
+{
+public:
+    virtual void over(ticket& t) = 0;
+
+protected:
+    ~watcher() = default;
+};
+
+/// A task that was submitted, as its submitter knows it.  Private memory.
+struct ticket
+{
+    std::uint64_t number = 0; // of the task, for messages: from 1 on
+    unsigned cell = 0;
+    std::uint64_t lap = 0;
+    unsigned allowed = 1; // attempts
+    std::chrono::nanoseconds soft{0}, hard{0};
+    std::atomic<outcome> end{outcome::pending}; // set once, under the lock
+    outcome revoked_as = outcome::cancelled;
+    std::string why; // abandoned
+    std::vector<death> deaths;
+    std::vector<std::shared_ptr<const void>> kept; // shared arguments
+    watcher* watched_by = nullptr;
+    std::function<void()> then;    // called once, see when_over
+    std::function<void()> on_news; // at announce(), in the same thread
+    std::string name;              // for messages and statistics
+
+    std::array<std::byte, cell::small_output> small{};
+    std::vector<std::byte> large;
+    std::size_t size = 0;
+
+    std::span<const std::byte> bytes() const
+    {
+        return size <= small.size() ? std::span(small).first(size)
+                                    : std::span(large);
+    }
+
+    /// Somebody is to be told of its end.
+    bool watched() const { return watched_by != nullptr || then; }
+};
+
+using ticket_ptr = std::shared_ptr<ticket>;
+
+/// How a task is to be run.
+struct task_options
+{
+    unsigned attempts = 3; // how often it may kill a worker, and once more
+    unsigned priority = 0; // 0 runs first
+    std::chrono::nanoseconds soft{0}; // running longer: is asked to stop
+    std::chrono::nanoseconds hard{0}; // running longer: is killed
+    std::string name{};               // for messages and statistics
+    bool timed = false; // statistics tell how long it has been running
+
+    watcher* watched_by = nullptr;   // where submit returned a ticket
+    std::function<void()> on_news{}; // after the task called announce()
+};
+
+} // namespace common
