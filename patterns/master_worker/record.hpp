@@ -75,8 +75,8 @@ struct retry_policy
     std::chrono::milliseconds backoff{10}; // before the second, doubled then
     std::chrono::milliseconds longest{10'000};
     double jitter = 0.2; // the pause is off by up to this part, at random
-    /// Whether this failure allows another attempt.  By default losses do,
-    /// exceptions do not.
+    /// Whether this failure allows another attempt.  By default losses of a
+    /// worker do, exceptions do not; who replaces it answers for both.
     std::function<bool(const failure&)> again = [](const failure& f) {
         return f.what != failure::kind::threw;
     };
@@ -84,7 +84,7 @@ struct retry_policy
 
 struct task_options
 {
-    std::string key; // in the journal; "": its number and what is called
+    std::string key{}; // in the journal; "": its number and what is called
     unsigned role = 0;
     std::chrono::nanoseconds deadline{0}; // of an attempt, then it is killed
     std::chrono::nanoseconds silence{0};  // without progress(), the same
