@@ -440,30 +440,31 @@ BOOST_AUTO_TEST_CASE(a_process_survives_the_thread_that_started_it)
 
 namespace {
 
-std::chrono::nanoseconds median_start()
+// Of many starts, the one that nobody else on this machine has delayed.
+std::chrono::nanoseconds fastest_start()
 {
-    std::vector<std::chrono::nanoseconds> times;
+    auto fastest = std::chrono::nanoseconds::max();
     for (int i = 0; i < 31; ++i)
     {
         const auto start = common::clock::now();
         process([] { ::_exit(0); }).join();
-        times.push_back(common::clock::now() - start);
+        fastest = std::min<std::chrono::nanoseconds>(
+            fastest, common::clock::now() - start);
     }
-    std::nth_element(times.begin(), times.begin() + 15, times.end());
-    return times[15];
+    return fastest;
 }
 
 } // namespace
 
 BOOST_AUTO_TEST_CASE(a_start_takes_as_long_from_a_large_parent)
 {
-    const auto small = median_start();
+    const auto small = fastest_start();
     constexpr std::size_t size = 512u << 20;
     void* const memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     BOOST_REQUIRE(memory != MAP_FAILED);
     std::memset(memory, 1, size);
-    const auto large = median_start();
+    const auto large = fastest_start();
     ::munmap(memory, size);
     BOOST_TEST_MESSAGE("small " << small.count() / 1000 << " us, large "
                                 << large.count() / 1000 << " us");
