@@ -232,7 +232,8 @@ private:
                    engine_->window(i, queue.front()->alone) != 0)
             {
                 if (queue.front()->end == outcome::pending) // not cancelled
-                    put(*queue.front(), now); // it stays here if that throws
+                    put(*queue.front(), now, // it stays here if that throws
+                        queue.front()->alone);
                 queue.pop_front();
             }
             if (queue.empty() && speculates_)
@@ -240,10 +241,10 @@ private:
         }
     }
 
-    void put(record& r, time_point now)
+    void put(record& r, time_point now, bool alone)
     {
         engine_->put({r.number, r.attempts, r.how.role, r.entry, r.input,
-                      r.how.deadline, r.how.silence, measure_, r.alone});
+                      r.how.deadline, r.how.silence, measure_, alone});
         if (r.copies++ == 0)
             r.put = now;
         if (!std::exchange(r.told, true) || r.copies > 1)
@@ -270,10 +271,10 @@ private:
                                average * slowest->how.speculate);
         if (now < due)
             next_copy_ = std::min(next_copy_, due);
-        else if (engine_->window(role, slowest->alone) != 0)
+        else if (engine_->window(role, true) != 0) // never behind the first
         {
             ++counts_.copied;
-            put(*slowest, now);
+            put(*slowest, now, true);
         }
     }
 
