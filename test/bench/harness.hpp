@@ -231,7 +231,8 @@ struct result
     double low = 0, high = 0;
     std::size_t blocks = 0;
     std::vector<comparison> against;
-    std::string missing;
+    std::string missing; // why there are no figures
+    bool failed = false; // ... and that is a fault
 };
 
 // --- the measurement -------------------------------------------------------
@@ -383,7 +384,8 @@ inline result measure(const row& of, double seconds)
                 quantile(ours.values(), 0.75),
                 rounds,
                 {},
-                of.ours.missing};
+                of.ours.missing,
+                false};
     for (std::size_t i = 0; i < of.against.size(); ++i)
         made.against.push_back(detail::compare(of.against[i], all[i + 1],
                                                of.ours.run ? &ours : nullptr));

@@ -423,10 +423,12 @@ inline void tiles(row& row, const std::string& path)
         row.ours = {name, {}, "wrk was not found"};
         return;
     }
+    const std::string other = "aiohttp, ProcessPoolExecutor, C";
     row.ours = served_by(name, path, false, &serve_tiles);
-    row.against = {
-        {opponent::kind::peer,
-         aiohttp("aiohttp, ProcessPoolExecutor, C", "tiles", path, false)}};
+    row.against = {{opponent::kind::peer,
+                    std::filesystem::exists(tile_library())
+                        ? aiohttp(other, "tiles", path, false)
+                        : contestant{other, {}, "no library that paints"}}};
 }
 
 } // namespace detail

@@ -28,6 +28,7 @@
 #include <sys/times.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdlib>
@@ -212,6 +213,24 @@ private:
     ticks before_ = read();
 };
 
+/// A contestant that fails costs its row, not the table.
+bench::result measure(const planned& one, double seconds)
+try
+{
+    bench::row row{one.name, one.what, {}, {}};
+    one.set_up(row);
+    return bench::measure(row, seconds);
+}
+catch (const std::exception& error)
+{
+    bench::result failed;
+    failed.name = one.name;
+    failed.what = one.what;
+    failed.missing = error.what();
+    failed.failed = true;
+    return failed;
+}
+
 int run(const options::variables_map& given)
 {
     const auto wanted = given["filter"].as<std::string>();
@@ -238,15 +257,14 @@ int run(const options::variables_map& given)
             continue;
         if (::isatty(2) == 1)
             std::cerr << one.name << "...\n";
-        bench::row row{one.name, one.what, {}, {}};
-        one.set_up(row);
         results.push_back(
-            bench::measure(row, one.patience * given["seconds"].as<double>()));
+            measure(one, one.patience * given["seconds"].as<double>()));
+        bench::write_json(json.string(), results);
     }
     bench::print_table(std::cout, results);
     std::cout << elsewhere.text() << std::endl;
-    bench::write_json(json.string(), results);
-    return 0;
+    return std::any_of(results.begin(), results.end(),
+                       [](const auto& one) { return one.failed; });
 }
 
 } // namespace
