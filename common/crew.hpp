@@ -119,7 +119,8 @@ struct codec<crew_member>
 /// allows waits until it may start again; when all slots wait, or when workers
 /// fail to start several times in a row, the crew is broken: `on_broken`.
 ///
-/// Workers die with this process at once, however it ends.
+/// Workers die with this process at once, however it ends.  What a worker has
+/// started in its process group ends with it.
 class crew
 {
 public:
@@ -167,7 +168,7 @@ public:
     /// then those that were started before have ended.
     template <class F, class... A>
     crew(const options& wanted, events handlers, F body, A... arguments)
-        : options_(wanted)
+        : options_(bounded(wanted))
         , handlers_(std::move(handlers))
         , notes_(std::max(1u, wanted.workers))
         , slots_(wanted.workers)
@@ -175,6 +176,10 @@ public:
         if (wanted.workers == 0 || wanted.workers > 4095)
             throw std::invalid_argument("a crew needs 1 to 4095 workers, not " +
                                         std::to_string(wanted.workers));
+        if (wanted.start_deadline.count() <= 0)
+            throw std::invalid_argument(
+                "a worker needs some time to start, not " +
+                std::to_string(wanted.start_deadline.count()) + " ms");
         for (unsigned i = 0; i < wanted.workers; ++i)
             slots_[i].orders = std::make_unique<letter>(
                 body, crew_member(i + 1, notes_), arguments...);
@@ -296,6 +301,16 @@ private:
         bool late = false;               // killed since it never got ready
     };
 
+    // A year is as good as for ever, and can be counted with.
+    static options bounded(options wanted)
+    {
+        for (auto* time :
+             {&wanted.window, &wanted.backoff, &wanted.longest_backoff})
+            *time = std::min<std::chrono::milliseconds>(
+                *time, std::chrono::hours(24 * 365));
+        return wanted;
+    }
+
     void start()
     {
         try
@@ -382,7 +397,7 @@ private:
     {
         auto& one = slots_[i];
         one.timer = std::make_unique<boost::asio::steady_timer>(
-            context_, options_.start_deadline);
+            context_, deadline_after(options_.start_deadline));
         one.timer->async_wait(
             [this, i, launch_number](boost::system::error_code error) {
                 const std::lock_guard hold(mutex_);
@@ -402,6 +417,9 @@ private:
         bool started = false, excused = false, late = false, finished = false;
         {
             const std::lock_guard hold(mutex_);
+            if (!one.child.ended())
+                return watch(i);
+            one.child.kill_group(); // what its tasks started, and left
             const auto status = one.child.try_reap();
             if (!status)
                 return watch(i);
@@ -409,9 +427,9 @@ private:
             one.watch.reset();
             one.timer.reset();
             const auto phase = notes_[i].now.load();
-            finished = phase == crew_note::finished && what.status.success();
-            what.left = finished ||
-                        (phase == crew_note::leaving && what.status.success());
+            const bool calm = what.status.success() || what.status.unknown;
+            finished = phase == crew_note::finished && calm;
+            what.left = finished || (phase == crew_note::leaving && calm);
             started = phase != crew_note::starting;
             late = one.late;
         }

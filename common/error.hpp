@@ -20,6 +20,8 @@ namespace kernel {
 /// "exit code 3", "signal 9 (Killed)".
 inline std::string describe(const exit_status& status)
 {
+    if (status.unknown)
+        return "an end that somebody else was told";
     if (status.signal == 0)
         return "exit code " + std::to_string(status.code);
     const char* name = ::sigdescr_np(status.signal);

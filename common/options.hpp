@@ -8,6 +8,7 @@
 
 #include <boost/program_options.hpp>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -115,6 +116,7 @@ public:
     template <class Body>
     int run(int argc, char** argv, Body body)
     {
+        keep_standard_numbers();
         try
         {
             if (!parse(argc, argv))
@@ -144,6 +146,17 @@ public:
     }
 
 private:
+    // A closed stdin, stdout or stderr must not become a file of ours, which
+    // what is printed would end up in.  Opened the wrong way round, so that to
+    // use it is the error that it was.
+    static void keep_standard_numbers()
+    {
+        for (int fd = 0; fd < 3; ++fd)
+            if (::fcntl(fd, F_GETFD) < 0) // then it is the next to be given
+                static_cast<void>(
+                    ::open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY));
+    }
+
     bool parse(int argc, char** argv)
     {
         namespace po = boost::program_options;

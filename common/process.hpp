@@ -100,6 +100,21 @@ inline unsigned& depth()
     return levels;
 }
 
+/// The process that started this one as a worker; 0 in all others.
+inline pid_t& parent()
+{
+    static pid_t pid = 0;
+    return pid;
+}
+
+/// In a worker: ends it if its parent is gone, and ties it to its parent anew,
+/// which a change of user or group has undone.
+inline void stay_with_parent()
+{
+    if (!kernel::die_with_parent(parent()))
+        ::_exit(127);
+}
+
 /// What a new process finds as descriptor 3, before its arguments.
 struct letter_head
 {
@@ -224,21 +239,33 @@ inline int answer_letter()
 /// at once.
 ///
 /// A worker dies with the process that started it, at once and however that
-/// ended.  An exception that leaves the body ends the worker with code 1 and
-/// one line on stderr, as std::terminate would say it.
+/// ended, unless the body changes its user or group.  An exception that leaves
+/// the body ends the worker with code 1 and one line on stderr, as
+/// std::terminate would say it.
+///
+/// Where SIGCHLD is ignored, as a parent may have left it, it has its default
+/// again: else the kernel would tell nobody how a process ended.
 inline void worker_main(int = 0, char** = nullptr)
 {
     detail::worker_main_called() = true;
+    kernel::do_not_ignore(SIGCHLD);
     const char* text = std::getenv("COMMON_WORKER");
     if (text == nullptr)
         return;
-    long parent = 0;
+    int parent = 0;
     unsigned long long launch = 0;
     long long spin = 0;
-    if (std::sscanf(text, "%ld %llu %lld %u", &parent, &launch, &spin,
-                    &detail::depth()) != 4 ||
-        !kernel::die_with_parent(static_cast<pid_t>(parent)))
+    if (std::sscanf(text, "%d %llu %lld %u", &parent, &launch, &spin,
+                    &detail::depth()) != 4)
+    {
+        std::fprintf(stderr,
+                     "COMMON_WORKER is set to '%s', which no program "
+                     "that starts workers has done\n",
+                     text);
         ::_exit(127);
+    }
+    detail::parent() = parent;
+    detail::stay_with_parent();
     ::unsetenv("COMMON_WORKER");
     spin_budget(std::chrono::nanoseconds(spin));
 #ifdef COMMON_FAULT_POINTS
@@ -340,7 +367,7 @@ public:
     template <class Rep, class Period>
     std::optional<exit_status> join_for(std::chrono::duration<Rep, Period> time)
     {
-        return join_until(clock::now() + time);
+        return join_until(deadline_after(time));
     }
 
     /// How it ended; nothing while it runs.

@@ -214,7 +214,8 @@ struct error_message
         }
         catch (const std::exception& e)
         {
-            return {name(e), e.what()};
+            const char* text = e.what();
+            return {name(e), text == nullptr ? "" : text};
         }
         catch (...)
         {

@@ -19,6 +19,21 @@ namespace common {
 using kernel::clock;
 using kernel::time_point;
 
+/// The end of a wait that may take `time`, of any unit: now for none or less,
+/// and never (time_point::max()) for what no clock will reach, as
+/// std::chrono::hours::max(), which a plain sum would turn into the past.
+template <class Rep, class Period>
+time_point deadline_after(std::chrono::duration<Rep, Period> time)
+{
+    using seconds = std::chrono::duration<double>; // holds every unit's range
+    const auto now = clock::now();
+    if (!(seconds(time) > seconds(0)))
+        return now;
+    if (seconds(time) > time_point::max() - now - std::chrono::hours(1))
+        return time_point::max();
+    return now + std::chrono::duration_cast<clock::duration>(time);
+}
+
 /// How long it pays to spin before sleeping: as long as a sleep and the wake-up
 /// that ends it would take.  Then waiting costs at most twice what the best
 /// choice would have cost (Karlin et al., Competitive randomized algorithms

@@ -53,7 +53,15 @@ struct this_worker
     }
 };
 
-inline std::atomic<bool> asked_to_leave{false}; // the handler of SIGTERM
+inline std::atomic<bool> asked_to_leave{false}; // SIGTERM, or a lost bell
+
+/// Rings; a worker whose task has closed the bell leaves: its replacement has
+/// one again, and when a worker ends its results are looked for.
+inline void ring_or_leave(int bell)
+{
+    if (!kernel::bell::ring(bell))
+        asked_to_leave = true;
+}
 
 } // namespace detail
 
@@ -77,7 +85,7 @@ inline void announce()
 {
     const auto& here = detail::this_worker::get();
     if (here.end != nullptr && here.end->announce())
-        kernel::bell::ring(here.bell);
+        detail::ring_or_leave(here.bell);
 }
 
 /// In a task: what the initializer of this worker returned.  Throws
@@ -107,30 +115,33 @@ public:
     static ending run(worker_end& end, const worker_limits& limits,
                       const inherited& bell)
     {
-        const auto born = clock::now();
+        const auto old = limits.age.count() > 0 ? deadline_after(limits.age)
+                                                : time_point::max();
         const auto& record = end.table().worker(end.slot());
-        for (std::uint64_t ran = 0;; ++ran) // ends as promised above
+        for (std::uint64_t ran = 0;;) // ends as promised above
         {
             if (detail::asked_to_leave || record.leave.load() != 0 ||
-                reached(limits, ran, born))
+                reached(limits, ran, old))
                 return ending::leaving;
-            if (!next(end, limits, born))
+            if (!next(end, old))
             {
                 if (end.table().closing() != 0)
                     return ending::closed;
+                detail::stay_with_parent();
                 continue;
             }
             if (!end.run())
                 return ending::fenced;
             if (end.rings())
-                kernel::bell::ring(bell.fd);
+                detail::ring_or_leave(bell.fd);
+            if (++ran % 64 == 0) // a task may have changed its user
+                detail::stay_with_parent();
         }
     }
 
 private:
     // Waits for a task, looking up once in a second for signals and age.
-    static bool next(worker_end& end, const worker_limits& limits,
-                     time_point born)
+    static bool next(worker_end& end, time_point old)
     {
         for (int i = 0; i < 64 && end.table().closing() == 0; ++i)
         {
@@ -140,9 +151,8 @@ private:
             relax();
         }
         bool taken = false;
-        auto deadline = clock::now() + std::chrono::seconds(1);
-        if (limits.age.count() > 0)
-            deadline = std::min(deadline, born + limits.age);
+        const auto deadline =
+            std::min(old, clock::now() + std::chrono::seconds(1));
         end.table().work().wait_until(
             [&] {
                 return end.table().closing() == 2 || (taken = end.take()) ||
@@ -153,10 +163,10 @@ private:
     }
 
     static bool reached(const worker_limits& limits, std::uint64_t ran,
-                        time_point born)
+                        time_point old)
     {
         return (limits.tasks != 0 && ran >= limits.tasks) ||
-               (limits.age.count() > 0 && clock::now() >= born + limits.age) ||
+               (limits.age.count() > 0 && clock::now() >= old) ||
                (limits.resident != 0 && resident() > limits.resident);
     }
 
@@ -193,6 +203,7 @@ struct serve
             me.failed(error.type + ": " + error.what);
             return 1;
         }
+        detail::stay_with_parent(); // whatever user it runs as now
         worker_end end(table, me.slot());
         here.end = &end;
         here.bell = bell.fd;

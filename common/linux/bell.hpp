@@ -6,6 +6,9 @@
 #include "common/linux/descriptor.hpp"
 
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#include <cerrno>
 
 namespace common::kernel {
 
@@ -22,8 +25,18 @@ public:
 
     const descriptor& get() const { return fd_; }
 
-    /// Never waits: a bell that rings already goes on ringing.
-    static void ring(int fd) { ::eventfd_write(fd, 1); }
+    /// Never waits: a bell that rings already goes on ringing.  False when
+    /// `fd` is no bell any more: a task that closes every descriptor, as
+    /// daemons do, closes that, too, and may have a file of its own there.
+    [[nodiscard]] static bool ring(int fd)
+    {
+        struct stat info
+        {
+        };
+        if (::fstat(fd, &info) != 0 || (info.st_mode & S_IFMT) != 0)
+            return false; // an eventfd has no type of file
+        return ::eventfd_write(fd, 1) == 0 || errno == EAGAIN;
+    }
 
     /// Not readable any more, until the next ring.
     void silence() const

@@ -15,6 +15,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -135,26 +136,27 @@ class launch_thread
 {
 public:
     /// Like `launch`, from the long-lived thread.  Waits for the launch.
+    /// Throws std::logic_error in a process that was forked from this one,
+    /// where that thread does not exist.
     static pidfd launch(const program& what)
     {
-        static launch_thread only;
+        // Never destroyed: the thread ends with the program, and what was
+        // forked from it, and has no such thread, can exit as well.
+        static launch_thread& only = *new launch_thread;
         return only.run(what);
     }
 
 private:
-    launch_thread() : thread_([this] { serve(); }) {}
-    ~launch_thread()
+    launch_thread()
     {
-        {
-            const std::lock_guard hold(mutex_);
-            ended_ = true;
-        }
-        change_.notify_all();
-        thread_.join();
+        std::thread([this] { serve(); }).detach();
     }
 
     pidfd run(const program& what)
     {
+        if (::getpid() != owner_)
+            throw std::logic_error("a process that was forked from a program "
+                                   "with workers cannot start any");
         std::unique_lock hold(mutex_);
         change_.wait(hold, [this] { return wanted_ == nullptr; });
         wanted_ = &what;
@@ -174,10 +176,7 @@ private:
         std::unique_lock hold(mutex_);
         for (;;) // ends with the program
         {
-            change_.wait(hold,
-                         [this] { return ended_ || (wanted_ && !done_); });
-            if (ended_)
-                return;
+            change_.wait(hold, [this] { return wanted_ && !done_; });
             try
             {
                 started_ = kernel::launch(*wanted_);
@@ -195,14 +194,26 @@ private:
     std::condition_variable change_;
     const program* wanted_ = nullptr;
     bool done_ = false;
-    bool ended_ = false;
     pidfd started_;
     std::exception_ptr error_;
-    std::thread thread_; // last: it uses all of the above
+    const pid_t owner_ = ::getpid();
 };
+
+/// Gives a signal its default action, if it is ignored.
+inline void do_not_ignore(int signal)
+{
+    struct sigaction now
+    {
+    };
+    if (::sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN)
+        ::signal(signal, SIG_DFL);
+}
 
 /// In a child: have the kernel kill this process when the parent dies, however
 /// it dies.  Returns false when the parent is gone already.
+///
+/// The kernel forgets this when the process changes its user or group: after
+/// that, it is to be called again.
 inline bool die_with_parent(pid_t parent)
 {
     return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::getppid() == parent;

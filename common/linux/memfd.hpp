@@ -6,9 +6,11 @@
 #include "common/linux/descriptor.hpp"
 
 #include <boost/interprocess/detail/os_file_functions.hpp>
+#include <boost/interprocess/exceptions.hpp>
 #include <boost/interprocess/mapped_region.hpp>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,6 +22,31 @@
 #include <string>
 
 namespace common::kernel {
+
+/// While it lives, to grow a file beyond RLIMIT_FSIZE is an error (EFBIG) for
+/// the calling thread, and not a signal that ends the program.
+class no_size_signal
+{
+public:
+    no_size_signal()
+    {
+        ::sigemptyset(&size_);
+        ::sigaddset(&size_, SIGXFSZ);
+        ::pthread_sigmask(SIG_BLOCK, &size_, &before_);
+    }
+    no_size_signal(const no_size_signal&) = delete;
+    ~no_size_signal()
+    {
+        const timespec at_once{};
+        while (::sigtimedwait(&size_, nullptr, &at_once) > 0) // ends: it is
+        {                                                     // one at most
+        }
+        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+private:
+    sigset_t size_, before_;
+};
 
 /// Puts memory behind a range of a file of memory, which grows for that.
 /// Throws (ENOSPC, ENOMEM) where touching the range later would have killed
@@ -38,6 +65,7 @@ inline void reserve_memory(const descriptor& fd, std::size_t offset,
     }
     // In pieces: a signal undoes the piece that it interrupts.
     constexpr std::size_t piece = 256u << 10;
+    const no_size_signal limited;
     for (std::size_t done = 0; done < size;) // grows, or a signal came
     {
         const auto part = std::min(piece, size - done);
@@ -70,8 +98,10 @@ public:
             fail("creating shared memory '" + name + "'");
         if (fd_.get() < 3) // a closed stdin must not become shared memory
             fd_ = fd_.duplicate();
+        const no_size_signal limited;
         if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0)
-            fail("sizing shared memory '" + name + "'");
+            fail("sizing shared memory '" + name + "' to " +
+                 std::to_string(size) + " bytes");
         reserve(0, reserved);
         if (::fcntl(fd_.get(), F_ADD_SEALS,
                     F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
@@ -137,12 +167,19 @@ private:
 /// does not get the mapping (it could write after the worker was reaped), and
 /// core files leave it out.
 inline boost::interprocess::mapped_region map(const memfd& memory)
+try
 {
     boost::interprocess::mapped_region region(memory,
                                               boost::interprocess::read_write);
     ::madvise(region.get_address(), region.get_size(), MADV_DONTFORK);
     ::madvise(region.get_address(), region.get_size(), MADV_DONTDUMP);
     return region;
+}
+catch (const boost::interprocess::interprocess_exception& error)
+{
+    throw std::system_error(error.get_native_error(), std::generic_category(),
+                            "mapping shared memory, which takes address space "
+                            "(ulimit -v) beside memory");
 }
 
 } // namespace common::kernel

@@ -22,10 +22,11 @@ namespace common::kernel {
 /// How a process ended: by a signal, or by its own exit code.
 struct exit_status
 {
-    int code = 0;   // meaningful when signal is 0
-    int signal = 0; // 0: it exited by itself
+    int code = 0;         // meaningful when signal is 0
+    int signal = 0;       // 0: it exited by itself
+    bool unknown = false; // neither: somebody else has reaped it
 
-    bool success() const { return code == 0 && signal == 0; }
+    bool success() const { return code == 0 && signal == 0 && !unknown; }
     friend bool operator==(const exit_status&, const exit_status&) = default;
 };
 
@@ -60,15 +61,27 @@ public:
             ::syscall(SYS_pidfd_send_signal, fd_.get(), signal, nullptr, 0);
     }
 
-    /// Reaps the process if it has ended.  Throws when somebody else reaped
-    /// it, since its end is then unknown.  One that is no child counts as
-    /// having exited with code 0.
+    /// Whether it has ended: also when somebody has reaped it already.
+    bool ended() const
+    {
+        pollfd readable{fd_.get(), POLLIN, 0};
+        return ::poll(&readable, 1, 0) > 0;
+    }
+
+    /// Kills what the process has started and left in its process group.
+    /// Requires: it leads one, has ended, and waits to be reaped, which keeps
+    /// its pid from being given to a stranger.
+    void kill_group() const { ::kill(-pid_, SIGKILL); }
+
+    /// Reaps the process if it has ended.  How is unknown when somebody else
+    /// has reaped it: a loop of waitpid(-1) in the program, or the kernel,
+    /// where SIGCHLD is ignored.  One that is no child counts as having exited
+    /// with code 0.
     std::optional<exit_status> try_reap()
     {
         if (!child_)
         {
-            pollfd ended{fd_.get(), POLLIN, 0};
-            if (::poll(&ended, 1, 0) <= 0)
+            if (!ended())
                 return std::nullopt;
             fd_ = descriptor();
             return exit_status{};
@@ -76,7 +89,12 @@ public:
         siginfo_t info{};
         if (::waitid(P_PIDFD, static_cast<id_t>(fd_.get()), &info,
                      WEXITED | WNOHANG) != 0)
-            fail("waiting for process " + std::to_string(pid_));
+        {
+            if (errno != ECHILD || !ended())
+                fail("waiting for process " + std::to_string(pid_));
+            fd_ = descriptor();
+            return exit_status{0, 0, true};
+        }
         if (info.si_pid == 0)
             return std::nullopt;
         fd_ = descriptor();

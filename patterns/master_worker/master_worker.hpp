@@ -107,7 +107,7 @@ public:
         if (std::uncaught_exceptions() == exceptions_)
             try
             {
-                run_until(clock::now() + options_.linger);
+                run_until(common::deadline_after(options_.linger));
             }
             catch (const std::exception&) // a journal that cannot be written
             {

@@ -202,7 +202,7 @@ private:
     // says next would keep it from saying anything.
     void ring() const
     {
-        common::kernel::bell::ring(bell_);
+        common::detail::ring_or_leave(bell_);
         std::this_thread::yield();
     }
 

@@ -81,7 +81,7 @@ private:
             now_.compare_exchange_strong(heard, idle);
             if (heard == over)
                 return;
-            common::kernel::bell::ring(bell().get());
+            static_cast<void>(common::kernel::bell::ring(bell().get()));
             // To hear of an item is not to take it: the loop may be busy, or
             // not want it any more.  So somebody else hears of it as well.
             work.notify_one();

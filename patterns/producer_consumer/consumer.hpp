@@ -461,7 +461,7 @@ public:
     outcome pop_for(std::optional<T>& item,
                     std::chrono::duration<Rep, Period> time)
     {
-        return take(common::clock::now() + time, item);
+        return take(common::deadline_after(time), item);
     }
 
     /// At least one item, and up to `most` if they are there already; none when

@@ -291,7 +291,7 @@ public:
     template <class Rep, class Period>
     outcome push_for(const T& item, std::chrono::duration<Rep, Period> time)
     {
-        return push_until(item, common::clock::now() + time);
+        return push_until(item, common::deadline_after(time));
     }
 
     /// All items of a range, in order, as `push`; many at a time where that

@@ -46,7 +46,8 @@ public:
         : channel_(std::move(what))
         , producers_(channel_.producers.size())
         , consumers_(channel_.consumers.size())
-        , visibility_(visibility)
+        , visibility_(std::min<std::chrono::milliseconds>(
+              visibility, std::chrono::hours(24 * 365))) // can be counted with
         , thread_([this] { run(); })
     {
     }

@@ -101,7 +101,7 @@ public:
     template <class Rep, class Period>
     guard lock_for(std::chrono::duration<Rep, Period> time)
     {
-        return lock_until(clock::now() + time);
+        return lock_until(common::deadline_after(time));
     }
 
     /// Nothing where the others throw still_locked.
@@ -118,7 +118,7 @@ public:
     template <class Rep, class Period>
     std::optional<guard> try_lock_for(std::chrono::duration<Rep, Period> time)
     {
-        return try_lock_until(clock::now() + time);
+        return try_lock_until(common::deadline_after(time));
     }
 
     /// The value as it was left, with the news in `guard::dead_owner`; it

@@ -123,8 +123,9 @@ public:
     void run(const std::stop_token& stop)
     {
         const common::kernel::bell bell;
-        const std::stop_callback ring(
-            stop, [&bell] { common::kernel::bell::ring(bell.get().get()); });
+        const std::stop_callback ring(stop, [&bell] {
+            static_cast<void>(common::kernel::bell::ring(bell.get().get()));
+        });
         while (!stop.stop_requested())
         {
             std::vector<pollfd> all{{bell.get().get(), POLLIN, 0},

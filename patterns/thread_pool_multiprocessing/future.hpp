@@ -58,7 +58,7 @@ public:
     template <class Rep, class Period>
     bool wait_for(std::chrono::duration<Rep, Period> time) const
     {
-        return wait_until(clock::now() + time);
+        return wait_until(common::deadline_after(time));
     }
     bool ready() const { return wait_until(time_point::min()); }
 

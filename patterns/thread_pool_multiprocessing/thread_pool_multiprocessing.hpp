@@ -223,7 +223,7 @@ public:
     /// to be killed.
     bool shutdown(std::chrono::milliseconds limit = std::chrono::seconds(60))
     {
-        const auto deadline = clock::now() + limit;
+        const auto deadline = common::deadline_after(limit);
         const bool drained = executor_->drain(deadline);
         return executor_->stop(drained ? deadline : clock::now()) && drained;
     }

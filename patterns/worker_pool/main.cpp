@@ -91,7 +91,10 @@ public:
     checksums(common::program_line& line, worker_pool::pool& pool)
         : line_(line)
         , pool_(pool)
-        , feeder_([this] { feed(); })
+        , feeder_([this] {
+            feed();
+            end();
+        })
     {
     }
 
@@ -127,6 +130,7 @@ public:
 
 private:
     void feed()
+    try
     {
         std::uint64_t number = 0;
         // tag::submit[]
@@ -147,6 +151,14 @@ private:
         if (line_.paths.empty())
             while (std::getline(std::cin, path))
                 feed_one(path);
+    }
+    catch (const std::exception& e) // no worker is left, or no memory
+    {
+        complain(e.what());
+    }
+
+    void end()
+    {
         const std::lock_guard hold(mutex_);
         ended_ = true;
         change_.notify_one();
@@ -179,9 +191,8 @@ int main(int argc, char* argv[])
     return line.run(argc, argv, [&](common::run_statistics& statistics) {
         worker_pool::pool_options options;
         options.workers = line.workers;
-        if (line.chaos.probability >
-            0) // workers will die, and no task gives up
-        {
+        if (line.chaos.probability > 0)
+        { // workers will die, and no task gives up
             options.attempts = 200;
             options.restarts = 1'000'000;
             options.restart_backoff = {};

@@ -171,7 +171,7 @@ public:
     bool shutdown(shutdown_mode mode,
                   std::chrono::milliseconds limit = std::chrono::seconds(60))
     {
-        const auto deadline = clock::now() + limit;
+        const auto deadline = common::deadline_after(limit);
         auto& work = services_->executor;
         bool orderly = mode != shutdown_mode::kill;
         if (mode == shutdown_mode::fast)

@@ -91,10 +91,10 @@ std::set<std::string> names_in(const std::filesystem::path& directory)
 class dialogue
 {
 public:
-    explicit dialogue(const directory& place)
+    explicit dialogue(const directory& place, const std::string& options = "")
         : in_(pipe(place / "in"))
         , out_(pipe(place / "out"))
-        , program_({{"sh", "-c", "exec \"$0\" < in > out",
+        , program_({{"sh", "-c", "exec \"$0\" " + options + " < in > out",
                      test::program("worker_pool")},
                     "",
                     place.path()})
@@ -295,6 +295,69 @@ BOOST_AUTO_TEST_CASE(paths_are_answered_as_they_arrive)
         BOOST_REQUIRE(answer.size() > 66u);
         BOOST_TEST(answer.substr(66) == path);
     }
+}
+
+BOOST_AUTO_TEST_CASE(idle_workers_killed_too_often_are_one_line_and_status_1)
+{
+    const directory place;
+    plant(place, 1);
+    dialogue with(place, "--workers 1");
+    unsigned kills = 0;
+    pid_t last = 0;
+    BOOST_REQUIRE(eventually([&] { // the budget is ten
+        for (const pid_t one : workers_of(with.program().pid()))
+            if (one != last && ::kill(one, SIGKILL) == 0)
+            {
+                last = one;
+                ++kills;
+            }
+        return kills == 11;
+    }));
+    BOOST_REQUIRE(eventually([&] { return !alive(last); }));
+    with.say("tree/zero");
+    complains(with.program().wait(), 1, " times"); // its reason
+}
+
+BOOST_AUTO_TEST_CASE(an_inherited_sigchld_that_is_ignored_costs_nothing)
+{
+    const directory place;
+    plant(place, 1);
+    const auto ran =
+        run_program({{"sh", "-c", "trap '' CHLD; exec \"$0\" tree/zero",
+                      program("worker_pool")},
+                     "",
+                     place.path()});
+    BOOST_TEST(ran.code == 0);
+    BOOST_TEST(ran.err == "");
+    BOOST_TEST(ran.out.size() > 66u);
+}
+
+BOOST_AUTO_TEST_CASE(closed_standard_streams_do_not_become_files_of_the_program)
+{
+    const directory place;
+    plant(place, 1);
+    const auto with = [&](const std::string& closed) {
+        return run_program(
+            {{"sh", "-c", "\"$0\" tree/zero " + closed, program("worker_pool")},
+             "",
+             place.path()});
+    };
+    for (const std::string closed : {">&-", ">&- 2>&-", "<&- >&- 2>&-"})
+        BOOST_TEST(with(closed).code == 1, closed); // it could not print
+    complains(with(">&-"), 1, "standard output");
+    const auto mute = with("<&- 2>&-");
+    BOOST_TEST(mute.code == 0);
+    BOOST_TEST(mute.out.size() > 66u);
+}
+
+BOOST_AUTO_TEST_CASE(a_variable_of_ours_that_others_set_is_told)
+{
+    const directory place;
+    auto what = call(place, {"--help"});
+    what.environment.push_back("COMMON_WORKER=junk");
+    const auto ran = run_program(what);
+    BOOST_TEST(ran.code == 127);
+    BOOST_TEST(ran.err.find("COMMON_WORKER") != ran.err.npos);
 }
 
 BOOST_AUTO_TEST_CASE(ctrl_c_ends_the_program_with_status_130)
