@@ -190,7 +190,8 @@ struct codec<T>
 {
     static_assert(detail::never<T>,
                   "a pointer, reference, string_view or span means nothing in "
-                  "another process: pass a value, or shared<T>");
+                  "another process: pass a value (of a literal: "
+                  "std::string(...)), or shared<T>");
     static std::size_t size(const T&);
     static void write(writer&, const T&);
     static T read(reader&);
@@ -419,7 +420,7 @@ struct captured
 {
     static_assert(std::is_trivially_copyable_v<F>,
                   "captures must be trivially copyable to cross to another "
-                  "process");
+                  "process: pass the others as arguments");
     F function;
 
     template <class... A>

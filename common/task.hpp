@@ -7,6 +7,7 @@
 
 #include <boost/core/demangle.hpp>
 
+#include <cxxabi.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -81,8 +82,9 @@ struct callable
 {
     static_assert(std::is_empty_v<F> && std::is_default_constructible_v<F>,
                   "a callable that captures cannot cross to another process by "
-                  "itself: pass what it needs as arguments, or wrap it in "
-                  "common::capture(...)");
+                  "itself, nor can a std::function: pass a lambda or a "
+                  "function, and what it needs as arguments; captures without "
+                  "pointers may be wrapped in common::capture(...)");
     static std::size_t size(const F&) { return 0; }
     static void write(writer&, const F&) {}
     static F read(reader&) { return F{}; }
@@ -147,9 +149,27 @@ struct codec<packed<F>>
     }
 };
 
+namespace detail {
+
+template <class F, class... A>
+constexpr auto result_of()
+{
+    constexpr bool fits = std::is_invocable_v<F&, A&&...>;
+    static_assert(fits, "the callable does not take these arguments: too few, "
+                        "too many, or a reference that is not const, while "
+                        "arguments are copies");
+    if constexpr (fits)
+        return std::type_identity<
+            std::decay_t<std::invoke_result_t<F&, A&&...>>>();
+    else
+        return std::type_identity<void>();
+}
+
+} // namespace detail
+
 /// What a call of `F` with values of types `A` gives, as it comes back.
 template <class F, class... A>
-using result_of = std::decay_t<std::invoke_result_t<F&, A&&...>>;
+using result_of = typename decltype(detail::result_of<F, A...>())::type;
 
 /// A callable and its arguments, ready to be sent.  `F` and `A` are the types
 /// that travel: decayed, and codable.
@@ -217,9 +237,19 @@ struct error_message
             const char* text = e.what();
             return {name(e), text == nullptr ? "" : text};
         }
-        catch (...)
+        catch (const std::string& text)
         {
-            return {"(not a std::exception)", ""};
+            return {"std::string", text};
+        }
+        catch (const char* text)
+        {
+            return {"const char*", text == nullptr ? "" : text};
+        }
+        catch (...) // the compiler knows what it was
+        {
+            const auto* type = abi::__cxa_current_exception_type();
+            return {type == nullptr ? "?" : boost::core::demangle(type->name()),
+                    "(not a std::exception)"};
         }
     }
 

@@ -20,6 +20,35 @@
 
 namespace parallel_execution {
 
+namespace detail {
+
+// Of what is copied into each worker, nothing that is written comes back.  A
+// packed callable may be called, and that is all that is done with it.
+template <class A>
+inline constexpr bool is_copied = std::is_trivially_copyable_v<A> || requires
+{
+    typename A::allocator_type; // a string, or a container
+};
+template <class F>
+inline constexpr bool is_copied<common::packed<F>> = false;
+
+template <class A>
+using seen = std::conditional_t<is_copied<A>, const A&, A&>;
+
+template <class F, class... A>
+constexpr void check_call()
+{
+    constexpr bool takes = std::is_invocable_v<F, std::size_t, A&...>;
+    static_assert(takes,
+                  "the callable does not take an index and the arguments");
+    static_assert(!takes || std::is_invocable_v<F, std::size_t, seen<A>...>,
+                  "the callable could write to an argument that is a copy, and "
+                  "is lost: take it by value or as const, or share it, as "
+                  "common::shared_array does");
+}
+
+} // namespace detail
+
 /// Worker processes that stay warm and share the work on index ranges.
 ///
 ///     parallel_execution::team team;
@@ -83,8 +112,7 @@ public:
     void parallel_for(const options& how, range all, const F& f,
                       const A&... arguments)
     {
-        static_assert(std::is_invocable_v<F&, std::size_t, A&...>,
-                      "the callable does not take an index and the arguments");
+        detail::check_call<F&, A...>();
         run<detail::nothing>(how, all, false, detail::each{},
                              common::packed<std::decay_t<F>>{f}, arguments...);
     }
@@ -102,6 +130,7 @@ public:
                    const common::shared_array<T>& to, const F& f,
                    const A&... arguments)
     {
+        detail::check_call<F&, A...>();
         if (all.last > to.size())
             throw std::invalid_argument(
                 "results up to index " + std::to_string(all.last) +
@@ -148,6 +177,7 @@ public:
     T reduce(const options& how, range all, const T& identity, const Map& map,
              const Combine& combine, const A&... arguments)
     {
+        detail::check_call<const Map&, A...>();
         static_assert(
             std::is_invocable_r_v<T, const Map&, std::size_t, A&...>,
             "map does not make such a value of an index and the arguments");
