@@ -100,7 +100,8 @@ constexpr std::uint64_t all_of(unsigned items)
 template <class T>
 struct layout
 {
-    static constexpr bool fixed = common::detail::plain<T> && alignof(T) <= 16;
+    static constexpr bool fixed =
+        common::detail::as_bytes<T> && alignof(T) <= 16;
     static constexpr std::size_t grain = std::max<std::size_t>(8, alignof(T));
     // As an array of T.
     static constexpr bool array = fixed && sizeof(T) % grain == 0;

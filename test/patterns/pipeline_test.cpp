@@ -70,6 +70,79 @@ auto collect(std::vector<int>& to)
 
 } // namespace
 
+namespace {
+
+/// Numbers whose codecs refuse those that end with 3.
+enum class refusal
+{
+    writing,
+    reading,
+    size,
+    anything // that is not a std::exception, too
+};
+template <refusal R>
+struct fragile
+{
+    int number = 0;
+
+    void check(refusal when) const
+    {
+        if (R == refusal::anything && number % 10 == 3)
+            throw number;
+        if (R == when && number % 10 == 3)
+            throw std::domain_error("fragile");
+    }
+};
+
+} // namespace
+
+template <refusal R>
+struct common::codec<fragile<R>>
+{
+    static std::size_t size(const fragile<R>& one)
+    {
+        one.check(refusal::size);
+        return sizeof one.number + 1;
+    }
+    static void write(writer& to, const fragile<R>& one)
+    {
+        encode(to, one.number);
+        one.check(refusal::writing);
+        encode(to, '!');
+    }
+    static fragile<R> read(reader& from)
+    {
+        const fragile<R> one{decode<int>(from)};
+        one.check(refusal::reading);
+        decode<char>(from);
+        return one;
+    }
+};
+
+namespace {
+
+/// Its codec fails twice, then it works.
+struct moody_item
+{
+    int number = 0;
+};
+
+} // namespace
+
+template <>
+struct common::codec<moody_item>
+{
+    static std::size_t size(const moody_item&) { return sizeof(int); }
+    static void write(writer& to, const moody_item& one)
+    {
+        static int calls = 0; // of this process
+        if (one.number % 3 == 0 && ++calls % 3 != 0)
+            throw std::runtime_error("not yet");
+        encode(to, one.number);
+    }
+    static moody_item read(reader& from) { return {decode<int>(from)}; }
+};
+
 BOOST_FIXTURE_TEST_SUITE(pipeline_laws, test::clean)
 
 BOOST_AUTO_TEST_CASE(every_item_passes_all_stages_and_arrives_in_order)
@@ -405,6 +478,105 @@ BOOST_AUTO_TEST_CASE(an_item_that_throws_can_be_tried_again)
     line.run({.retries = 2});
     BOOST_TEST(got == numbers(100));
     auto once = source(count_to(100)) | stage(moody) | collect(got);
+    BOOST_CHECK_THROW(once.run({.retries = 1}), pipeline::stage_error);
+}
+
+namespace {
+
+template <refusal R>
+fragile<R> make(int i)
+{
+    return {i};
+}
+template <refusal R>
+int unmake(const fragile<R>& one)
+{
+    return one.number;
+}
+
+template <refusal R>
+void refused_in(const std::string& stage, unsigned batch)
+{
+    std::vector<int> got;
+    const auto line = [&] {
+        return source(count_to(100)) | parallel(2, &make<R>, "making") |
+               parallel(2, &unmake<R>, "unmaking") | collect(got);
+    };
+    auto first = line();
+    BOOST_CHECK_EXCEPTION(
+        first.run({.batch = batch}), pipeline::stage_error, [&](const auto& e) {
+            return e.stage() == stage && e.item() == 3 && !e.killed();
+        });
+    BOOST_TEST(got == numbers(3));
+
+    got.clear();
+    std::vector<std::uint64_t> lost;
+    options how;
+    how.batch = batch;
+    how.errors = pipeline::on_error::skip;
+    how.skipped = [&](const auto& e) {
+        BOOST_TEST(e.stage() == stage);
+        lost.push_back(e.item());
+    };
+    auto all = line();
+    const auto report = all.run(how);
+    BOOST_TEST(report.deaths() == 0u);
+    BOOST_TEST(report.skipped == 10u);
+    BOOST_TEST(report.poisoned == 0u);
+    BOOST_TEST(got.size() == 90u);
+    for (std::size_t i = 0; i < lost.size(); ++i)
+        BOOST_TEST(lost[i] == 10 * i + 3);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_item_that_cannot_be_encoded_has_failed_in_its_stage)
+{
+    for (const unsigned batch : {1u, 16u})
+    {
+        refused_in<refusal::writing>("making", batch);
+        refused_in<refusal::size>("making", batch);
+        refused_in<refusal::anything>("making", batch);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(
+    an_item_that_cannot_be_decoded_has_failed_in_the_next_stage)
+{
+    for (const unsigned batch : {1u, 16u})
+        refused_in<refusal::reading>("unmaking", batch);
+}
+
+BOOST_AUTO_TEST_CASE(an_item_that_the_sink_cannot_decode_can_be_skipped)
+{
+    using one = fragile<refusal::reading>;
+    std::vector<int> got;
+    auto line = source(count_to(20)) | stage(&make<refusal::reading>) |
+                sink([&](one item) { got.push_back(item.number); });
+    BOOST_CHECK_EXCEPTION(line.run(), pipeline::stage_error, [](const auto& e) {
+        return e.stage() == "sink" && e.item() == 3;
+    });
+    got.clear();
+    auto again = source(count_to(20)) | stage(&make<refusal::reading>) |
+                 sink([&](one item) { got.push_back(item.number); });
+    options how;
+    how.errors = pipeline::on_error::skip;
+    BOOST_TEST(again.run(how).skipped == 2u);
+    BOOST_TEST(got.size() == 18u);
+}
+
+BOOST_AUTO_TEST_CASE(an_item_that_cannot_be_encoded_can_be_tried_again)
+{
+    std::vector<int> got;
+    const auto line = [&] {
+        return source(count_to(100)) |
+               stage([](int i) { return moody_item{i}; }) |
+               stage([](moody_item one) { return one.number; }) | collect(got);
+    };
+    auto patient = line();
+    patient.run({.retries = 2});
+    BOOST_TEST(got == numbers(100));
+    auto once = line();
     BOOST_CHECK_THROW(once.run({.retries = 1}), pipeline::stage_error);
 }
 
