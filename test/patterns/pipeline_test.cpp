@@ -9,9 +9,13 @@
 #include <boost/test/unit_test.hpp>
 
 #include "patterns/pipeline/pipeline.hpp"
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -753,6 +757,76 @@ BOOST_AUTO_TEST_CASE(the_program_does_not_overwrite_what_it_reads)
                    "pipeline: " + output + ": is input and output at once\n");
         BOOST_TEST((test::slurp(here / "in") == text));
     }
+}
+
+BOOST_AUTO_TEST_CASE(the_program_keeps_the_old_output_when_it_fails)
+{
+    const test::directory here;
+    write(here / "out", "old");
+    std::filesystem::create_directory(here / "folder");
+    for (const std::string input : {"folder", "nowhere"})
+    {
+        const auto run = test::run_program(
+            {{test::program("pipeline"), input, "--output", "out"},
+             "",
+             here.path()});
+        BOOST_TEST(run.code == 1);
+        BOOST_TEST(run.err.starts_with("pipeline: " + input + ": "), run.err);
+        BOOST_TEST(std::count(run.err.begin(), run.err.end(), '\n') == 1);
+        BOOST_TEST(test::slurp(here / "out") == "old");
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_program_leaves_no_half_of_an_output_when_it_is_killed)
+{
+    const test::directory here;
+    write(here / "out", "old");
+    const auto pipe = here / "in";
+    BOOST_REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+    const common::kernel::descriptor writer(
+        ::open(pipe.c_str(), O_RDWR | O_CLOEXEC)); // waits for no reader
+    const auto text = text_of(4 * block);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGKILL})
+    {
+        test::running program(
+            {{test::program("pipeline"), pipe, "--output", here / "out",
+              "--block", std::to_string(block)}});
+        for (std::size_t done = 0; done < text.size();) // it reads on
+        {
+            const auto n =
+                ::write(writer.get(), text.data() + done, text.size() - done);
+            BOOST_REQUIRE(n > 0);
+            done += static_cast<std::size_t>(n);
+        }
+        program.kill(signal);
+        const auto end = program.wait();
+        BOOST_TEST((end.signal == signal || end.code == 128 + signal));
+        BOOST_TEST(test::slurp(here / "out") == "old");
+        BOOST_TEST(
+            std::distance(std::filesystem::directory_iterator(here.path()),
+                          {}) == 2);
+        // What it has not read, the next one does not get.
+        std::vector<char> rest(1 << 16);
+        for (int left = 1; left != 0; ::ioctl(writer.get(), FIONREAD, &left))
+            if (left > 1)
+                BOOST_REQUIRE(::read(writer.get(), rest.data(), rest.size()) >
+                              0);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_program_writes_to_a_pipe_directly)
+{
+    const test::directory here;
+    const auto text = text_of(3 * block);
+    write(here / "in", text);
+    const auto run = test::run_program(
+        {{"sh", "-c",
+          "'" + test::program("pipeline") +
+              "' in --output /dev/stdout | gzip -dc | cmp - in && echo same"},
+         "",
+         here.path()});
+    BOOST_TEST(run.out == "same\n");
+    BOOST_TEST(run.err == "");
 }
 
 BOOST_AUTO_TEST_CASE(the_program_forgets_a_longer_old_output)
