@@ -200,6 +200,8 @@ struct codec<T>
 template <detail::plain T>
 struct codec<T>
 {
+    static constexpr bool as_bytes = true; // an author's codec need not be
+
     static constexpr std::size_t size(const T&) { return sizeof(T); }
     static void write(writer& to, const T& value)
     {
@@ -216,12 +218,25 @@ struct codec<T>
     }
 };
 
+namespace detail {
+
+/// Crosses as its bytes, which cannot fail: nobody has specialised codec for
+/// it.
+template <class T>
+concept as_bytes = plain<T> && requires
+{
+    codec<T>::as_bytes;
+};
+
+} // namespace detail
+
 template <detail::container T>
 requires(!detail::plain<T> && !detail::address<T>) struct codec<T>
 {
     using value = typename detail::stored<typename T::value_type>::type;
-    static constexpr bool block =
-        detail::plain<value> && !std::is_same_v<value, bool> && requires(T & t)
+    static constexpr bool block = detail::as_bytes<value> &&
+                                  !std::is_same_v<value, bool> &&
+                                  requires(T & t)
     {
         t.resize(t.size()), t.data();
     };

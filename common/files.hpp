@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include "common/linux/new_file.hpp"
+
 #include <algorithm>
 #include <filesystem>
 #include <string>
@@ -10,6 +12,8 @@
 #include <vector>
 
 namespace common {
+
+using kernel::new_file;
 
 /// The regular files that `path` stands for: itself, or all below it, in byte
 /// order of their names.  Links to directories are not followed.

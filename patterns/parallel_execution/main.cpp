@@ -7,6 +7,7 @@
 
 #include "parallel_execution.hpp"
 
+#include "common/files.hpp"
 #include "common/options.hpp"
 
 #include <boost/timer/progress_display.hpp>
@@ -19,12 +20,12 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
+#include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 
 namespace {
 
@@ -81,46 +82,24 @@ void paint_row(std::size_t row, common::shared_array<pixel>& picture,
 }
 // end::row[]
 
-// Beside its place first: whoever finds the file there finds all of it.
 void write(const common::shared_array<pixel>& picture, const view& what,
-           const std::filesystem::path& file)
+           common::new_file& file, const std::string& name)
 {
-    auto part = file;
-    part += "." + std::to_string(::getpid()) + ".part";
     png_image image{};
     image.version = PNG_IMAGE_VERSION;
     image.width = what.width;
     image.height = what.height;
     image.format = PNG_FORMAT_RGB;
-    std::error_code error;
-    const bool written = png_image_write_to_file(&image, part.c_str(), 0,
-                                                 picture.data(), 0, nullptr);
-    if (written)
-        std::filesystem::rename(part, file, error);
-    if (!written || error)
-    {
-        std::error_code none;
-        std::filesystem::remove(part, none);
-        throw std::runtime_error("cannot write " + file.string() + ": " +
-                                 (error ? error.message() : image.message));
-    }
-}
-
-// Before the work is done for nothing.
-void check(const std::filesystem::path& file)
-{
-    std::error_code error;
-    const auto folder = file.has_parent_path() ? file.parent_path() : ".";
-    if (::access(folder.c_str(), W_OK) != 0)
-        error.assign(errno, std::generic_category());
-    else if (std::filesystem::is_directory(file))
-        error = std::make_error_code(std::errc::is_a_directory);
-    else if (std::filesystem::exists(file) &&
-             !std::filesystem::is_regular_file(file))
-        error = std::make_error_code(std::errc::invalid_argument);
-    if (error)
-        throw std::runtime_error("cannot write " + file.string() + ": " +
-                                 error.message());
+    std::FILE* const out = ::fdopen(::dup(file.get()), "wb");
+    if (out == nullptr)
+        common::kernel::fail("cannot write " + name);
+    const bool written =
+        png_image_write_to_stdio(&image, out, 0, picture.data(), 0, nullptr);
+    if (std::fclose(out) != 0 || !written)
+        throw std::runtime_error(
+            "cannot write " + name + ": " +
+            (written ? std::strerror(errno) : image.message));
+    file.keep();
 }
 
 unsigned side(const char* option, long wanted)
@@ -149,7 +128,7 @@ int main(int argc, char* argv[])
 
     return line.run(argc, argv, [&](common::run_statistics& statistics) {
         const view what{side("width", width), side("height", height)};
-        check(output);
+        common::new_file file(output); // or no work is done for nothing
         // tag::team[]
         auto staff = parallel_execution::team::staff(line.workers);
         parallel_execution::options how;
@@ -172,7 +151,7 @@ int main(int argc, char* argv[])
         team.parallel_for(how, {0, what.height}, paint_row, picture, what,
                           line.chaos);
         // end::team[]
-        write(picture, what, output);
+        write(picture, what, file, output);
         const auto counts = team.stats();
         statistics.items = counts.items;
         statistics.bytes = picture.size() * sizeof(pixel);

@@ -158,11 +158,27 @@ public:
         while (const auto record = from.next(time))
         {
             const auto first = head_of(record->bytes).first;
-            for_each_element(
+            for_each_element<T>(
                 record->bytes, record->parts,
-                [&](const element& one) { use(common::decode<T>(one.from)); },
+                [&](element one) {
+                    std::optional<T> item;
+                    try
+                    {
+                        item.emplace(common::decode<T>(one.from));
+                    }
+                    catch (...) // a codec's, not what `use` throws
+                    {
+                        return give_up("sink",
+                                       first + (one.tag & element_tag::part),
+                                       common::error_message::current());
+                    }
+                    use(std::move(*item));
+                },
                 [&](std::uint32_t part, const failure& why) {
-                    give_up(first + part, why);
+                    if (why.stage >= stages_.size())
+                        throw common::malformed("an error of stage " +
+                                                std::to_string(why.stage));
+                    give_up(stages_[why.stage]->name, first + part, why.error);
                 });
             time.items(record->parts);
             delivered_.store(from.number());
@@ -271,13 +287,12 @@ private:
             if (!grow(to, *item, number - first))
             {
                 first = number;
-                const auto size = sizeof(record_head) + sizeof(std::uint32_t) +
-                                  common::encoded_size<T>(*item);
+                const auto size = sizeof(record_head) + element_size<T>(*item);
                 const auto room = room_for(to, size, time);
                 if (!room)
                     return;
                 set_head(*room, {first});
-                write_part(room->subspan(sizeof(record_head)), *item, 0);
+                write_element<T>(room->subspan(sizeof(record_head)), 0, *item);
                 time.lap();
                 to.commit();
             }
@@ -294,21 +309,11 @@ private:
     {
         if (part == 0 || part >= batch_)
             return false;
-        const auto more = to.grow(
-            sizeof(std::uint32_t) + common::encoded_size<T>(item), batch_);
+        const auto more = to.grow(element_size<T>(item), batch_);
         if (!more)
             return false;
-        write_part(*more, item, static_cast<std::uint32_t>(part));
+        write_element<T>(*more, static_cast<std::uint32_t>(part), item);
         return to.commit_growth();
-    }
-
-    template <class T>
-    static void write_part(std::span<std::byte> to, const T& item,
-                           std::uint32_t part)
-    {
-        common::writer out{to};
-        common::encode(out, part);
-        common::encode<T>(out, item);
     }
 
     // False when the run is stopped.  Who has to wait waits for a quarter of
@@ -352,12 +357,10 @@ private:
             std::clamp<std::int64_t>(20'000 / slowest, 1, most_batch));
     }
 
-    void give_up(std::uint64_t number, const failure& why)
+    void give_up(const std::string& stage, std::uint64_t number,
+                 const common::error_message& why)
     {
-        if (why.stage >= stages_.size())
-            throw common::malformed("an error of stage " +
-                                    std::to_string(why.stage));
-        const stage_error what(stages_[why.stage]->name, number, why.error);
+        const stage_error what(stage, number, why);
         if (options_.errors == on_error::stop)
             throw what;
         ++skipped_;

@@ -8,6 +8,7 @@
 
 #include "pipeline.hpp"
 
+#include "common/files.hpp"
 #include "common/options.hpp"
 
 #include <boost/program_options/value_semantic.hpp>
@@ -131,9 +132,7 @@ private:
 class gzip_file
 {
 public:
-    gzip_file(int file, std::string name, int level)
-        : file_(file)
-        , name_(std::move(name))
+    gzip_file(common::new_file& file, int level) : file_(file)
     {
         const unsigned char speed = level == 9 ? 2 : level == 1 ? 4 : 0;
         write({0x1f, 0x8b, 8, 0, 0, 0, 0, 0, speed, 3});
@@ -162,18 +161,10 @@ public:
 private:
     void write(const bytes& text)
     {
-        for (std::size_t done = 0; done < text.size();) // grows, or throws
-        {
-            const auto n =
-                ::write(file_, text.data() + done, text.size() - done);
-            if (n < 0 && errno != EINTR)
-                kernel::fail(name_);
-            done += static_cast<std::size_t>(std::max<ssize_t>(0, n));
-        }
+        file_.write(std::as_bytes(std::span(text)));
     }
 
-    int file_;
-    std::string name_;
+    common::new_file& file_;
     uLong check_ = crc32(0, nullptr, 0);
     std::uint64_t size_ = 0;
 };
@@ -187,14 +178,14 @@ struct settings
 };
 
 void compress(const common::program_line& line, const settings& how, int in,
-              int out, common::run_statistics& statistics)
+              common::new_file& out, common::run_statistics& statistics)
 {
     pipeline::options options;
     options.edge_bytes = 4 * (how.block + window) + (64 << 10);
     options.attempts = 200; // what kills a process here comes from outside
     options.staff.restarts = UINT_MAX;
     options.staff.backoff = {};
-    gzip_file file(out, how.output, how.level);
+    gzip_file file(out, how.level);
     // tag::run[]
     auto line_up =
         pipeline::source(blocks(in, line.paths.front(), how.block)) |
@@ -212,32 +203,31 @@ void compress(const common::program_line& line, const settings& how, int in,
     const auto report = line_up.run(options);
     // end::run[]
     file.finish();
+    out.keep();
     statistics = {report.items, file.size(), report.deaths(), report.replayed(),
                   report.poisoned};
     if (how.report)
         std::cerr << report.text();
 }
 
-int open(const std::string& name, int flags)
+kernel::descriptor input(const std::vector<std::string>& paths)
 {
-    const int file = ::open(name.c_str(), flags | O_CLOEXEC, 0666);
-    if (file < 0)
-        kernel::fail(name);
+    if (paths.empty())
+        return kernel::descriptor(::dup(0));
+    kernel::descriptor file(
+        ::open(paths.front().c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file)
+        kernel::fail(paths.front());
     return file;
 }
 
-// Empties the output, unless it is what is read.
-void empty(int out, const std::string& name, int in)
+void refuse_both(const std::string& out, int in)
 {
     struct stat from = {}, to = {};
-    if (::fstat(in, &from) != 0 || ::fstat(out, &to) != 0)
-        kernel::fail(name);
-    if (!S_ISREG(to.st_mode))
-        return;
-    if (from.st_dev == to.st_dev && from.st_ino == to.st_ino)
-        throw std::runtime_error(name + ": is input and output at once");
-    if (::ftruncate(out, 0) != 0)
-        kernel::fail(name);
+    if (::fstat(in, &from) == 0 && ::stat(out.c_str(), &to) == 0 &&
+        S_ISREG(to.st_mode) && from.st_dev == to.st_dev &&
+        from.st_ino == to.st_ino)
+        throw std::runtime_error(out + ": is input and output at once");
 }
 
 } // namespace
@@ -268,19 +258,19 @@ int main(int argc, char* argv[])
         if (line.paths.size() > 1)
             throw common::usage_error("one file, not " +
                                       std::to_string(line.paths.size()));
-        const bool from_file = !line.paths.empty();
-        if (!from_file)
-            line.paths.push_back("standard input");
-        const kernel::descriptor in(
-            from_file ? open(line.paths.front(), O_RDONLY) : ::dup(0));
-        const kernel::descriptor out(
-            how.output.empty() ? ::dup(1)
-                               : open(how.output, O_WRONLY | O_CREAT));
+        const auto in = input(line.paths);
+        if (line.paths.empty())
+            line.paths.emplace_back("standard input");
         if (how.output.empty())
-            how.output = "standard output";
-        else
-            empty(out.get(), how.output, in.get());
-        compress(line, how, in.get(), out.get(), statistics);
+        {
+            common::new_file out(kernel::descriptor(::dup(1)),
+                                 "standard output");
+            compress(line, how, in.get(), out, statistics);
+            return true;
+        }
+        refuse_both(how.output, in.get());
+        common::new_file out(how.output);
+        compress(line, how, in.get(), out, statistics);
         return true;
     });
 }

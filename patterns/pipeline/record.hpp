@@ -7,9 +7,9 @@
 #include "common/error.hpp"
 #include "common/task.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
@@ -42,7 +42,9 @@ inline void set_running(std::span<std::byte> record, std::uint32_t element)
     common::encode(to, element);
 }
 
-/// Before each element: of which part it is, and these.
+/// Before each element: of which part it is, and these.  Then, where items do
+/// not all have the same size, that of the item: what cannot be read can be
+/// passed over.
 struct element_tag
 {
     static constexpr std::uint32_t failed = 1u << 31; // a failure, no item
@@ -68,17 +70,38 @@ inline void set_head(std::span<std::byte> record, const record_head& head)
     common::encode(to, head);
 }
 
+/// Bytes that an item takes as an element.
+template <class T>
+std::size_t element_size(const T& item)
+{
+    const auto size = sizeof(std::uint32_t) + common::encoded_size<T>(item);
+    return common::detail::as_bytes<T> ? size : size + sizeof(std::uint32_t);
+}
+
+/// Into as many bytes as `element_size` told.  Throws what the codec throws.
+template <class T>
+void write_element(std::span<std::byte> to, std::uint32_t tag, const T& item)
+{
+    common::writer out{to};
+    common::encode(out, tag);
+    if constexpr (!common::detail::as_bytes<T>)
+        common::encode(
+            out, static_cast<std::uint32_t>(out.rest.size() - sizeof tag));
+    common::encode<T>(out, item);
+}
+
 /// An element that is not a failure, as for_each_element shows it.
 struct element
 {
     std::uint32_t index; // in the record
     std::uint32_t tag;
-    std::size_t place;    // of the tag in the record
-    common::reader& from; // behind the tag: the item is read from here
+    std::size_t place;   // of the tag in the record
+    common::reader from; // the bytes of the item
 };
 
-/// Calls `item(element)` or `failed(part, failure)` for all of a record.
-template <class Item, class Failed>
+/// Calls `item(element)` or `failed(part, failure)` for all of a record of
+/// `T`.
+template <class T, class Item, class Failed>
 void for_each_element(std::span<const std::byte> record, unsigned parts,
                       Item item, Failed failed)
 {
@@ -95,71 +118,80 @@ void for_each_element(std::span<const std::byte> record, unsigned parts,
             throw common::malformed("part " + std::to_string(part) +
                                     " of a record of " + std::to_string(parts));
         if ((tag & element_tag::failed) != 0)
+        {
             failed(part, common::decode<failure>(from));
-        else
-            item(element{i, tag, place, from});
+            continue;
+        }
+        std::size_t size = sizeof(T);
+        if constexpr (!common::detail::as_bytes<T>)
+            size = common::decode<std::uint32_t>(from);
+        if (size > from.rest.size())
+            throw common::malformed("an item claims " + std::to_string(size) +
+                                    " bytes where " +
+                                    std::to_string(from.rest.size()) + " are");
+        item(element{i, tag, place, {from.rest.first(size)}});
+        from.rest = from.rest.subspan(size);
     }
 }
 
-/// A record that is being put together.
-template <class T>
+/// A record that is being put together.  Its elements are encoded at once, so
+/// that what a codec throws is known where the item is.
 class new_record
 {
 public:
-    std::vector<T> items; // append an item here, then call `added`
+    struct mark
+    {
+        std::size_t size;
+        std::uint32_t elements;
+    };
 
-    void clear()
+    void clear() { end_ = {}; }
+
+    mark end() const { return end_; }
+    /// Takes back what was added since.
+    void back_to(mark where) { end_ = where; }
+
+    /// Throws what the codec of the item throws; then nothing was added.
+    template <class T>
+    void add(std::uint32_t part, const T& item)
     {
-        items.clear();
-        failures_.clear();
-        tags_.clear();
+        const auto size = element_size<T>(item);
+        write_element<T>(room(size), part, item);
+        added(size);
+    }
+    void add(std::uint32_t part, const failure& why)
+    {
+        const auto size = sizeof part + common::encoded_size(why);
+        common::writer to{room(size)};
+        common::encode(to, part | element_tag::failed);
+        common::encode(to, why);
+        added(size);
     }
 
-    /// All items appended since are of this part.
-    void added(std::uint32_t part)
-    {
-        for (auto n = items.size() + failures_.size(); tags_.size() < n;)
-            tags_.push_back(part);
-    }
-    void add(std::uint32_t part, failure why)
-    {
-        failures_.push_back(std::move(why));
-        tags_.push_back(part | element_tag::failed);
-    }
-
-    std::size_t size() const
-    {
-        auto result = sizeof(record_head) + tags_.size() * sizeof tags_[0];
-        if constexpr (common::detail::plain<T>)
-            result += items.size() * sizeof(T);
-        else
-            for (const auto& one : items)
-                result += common::encoded_size<T>(one);
-        for (const auto& one : failures_)
-            result += common::encoded_size(one);
-        return result;
-    }
+    std::size_t size() const { return sizeof(record_head) + end_.size; }
 
     void write(std::span<std::byte> to, std::uint64_t first) const
     {
         common::writer out{to};
-        common::encode(
-            out, record_head{first, static_cast<std::uint32_t>(tags_.size())});
-        auto item = items.begin();
-        auto why = failures_.begin();
-        for (const auto tag : tags_)
-        {
-            common::encode(out, tag);
-            if ((tag & element_tag::failed) != 0)
-                common::encode(out, *why++);
-            else
-                common::encode<T>(out, *item++);
-        }
+        common::encode(out, record_head{first, end_.elements});
+        out.bytes(elements_.data(), end_.size);
     }
 
 private:
-    std::vector<failure> failures_;
-    std::vector<std::uint32_t> tags_; // of items and failures, in order
+    std::span<std::byte> room(std::size_t size)
+    {
+        if (elements_.size() - end_.size < size)
+            elements_.resize(std::max(end_.size + size, 2 * elements_.size()));
+        return std::span(elements_).subspan(end_.size, size);
+    }
+    void added(std::size_t size)
+    {
+        end_.size += size;
+        ++end_.elements;
+    }
+
+    std::vector<std::byte> elements_; // behind `end_`, kept for its memory
+    mark end_{};
 };
 
 } // namespace pipeline::detail

@@ -97,15 +97,17 @@ struct report
     }
 };
 
-/// An item that a stage could not process.
+/// An item that a stage could not process: what ran, or the codec of an item,
+/// threw there or killed the process.
 class stage_error : public std::runtime_error
 {
 public:
     stage_error(std::string stage, std::uint64_t item,
                 common::error_message cause)
-        : std::runtime_error(stage + ", item " + std::to_string(item) + ": " +
-                             (cause.type.empty() ? "" : cause.type + ": ") +
-                             cause.what)
+        : std::runtime_error(
+              stage + ", item " + std::to_string(item) + ": " + cause.type +
+              (cause.type.empty() || cause.what.empty() ? "" : ": ") +
+              cause.what)
         , stage_(std::move(stage))
         , item_(item)
         , cause_(std::move(cause))

@@ -40,31 +40,37 @@ inline current_item& here()
     return only;
 }
 
-/// What goes on from a result: `type` is the item, `add` appends items.
+/// What goes on from a result: `type` is the item; calls `add(item)` for each.
 template <class R>
 struct passed_on
 {
     using type = R;
-    static void add(std::vector<R>& to, R one) { to.push_back(std::move(one)); }
+    template <class Add>
+    static void each(const R& one, Add add)
+    {
+        add(one);
+    }
 };
 template <class T>
 struct passed_on<std::optional<T>>
 {
     using type = T;
-    static void add(std::vector<T>& to, std::optional<T> one)
+    template <class Add>
+    static void each(const std::optional<T>& one, Add add)
     {
         if (one)
-            to.push_back(std::move(*one));
+            add(*one);
     }
 };
 template <class T>
 struct passed_on<several<T>>
 {
     using type = T;
-    static void add(std::vector<T>& to, several<T> all)
+    template <class Add>
+    static void each(const several<T>& all, Add add)
     {
-        for (auto& one : all.items)
-            to.push_back(std::move(one));
+        for (const T& one : all.items)
+            add(one);
     }
 };
 

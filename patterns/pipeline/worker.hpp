@@ -83,11 +83,11 @@ private:
         if (one.attempt() > 0)
             blame(head, one);
         results_.clear();
-        for_each_element(
+        for_each_element<In>(
             one.bytes, one.parts(),
             [&](const element& what) { run(head, one, what); },
-            [&](std::uint32_t part, failure why) {
-                results_.add(part, std::move(why));
+            [&](std::uint32_t part, const failure& why) {
+                results_.add(part, why);
             });
         if (head.running != 0)
         {
@@ -121,33 +121,29 @@ private:
             common::encode(to, what.tag | element_tag::killer);
         }
         if (deaths >= how_.attempts || (what.tag & element_tag::killer) != 0)
-        {
-            common::decode<In>(what.from);
             return fail(part,
                         {"", "killed its process " +
                                  std::to_string(how_.attempts) + " times"});
-        }
         set_running(one.bytes, head.running);
         here() = {head.first + part, deaths};
         for (unsigned tries = 0;; ++tries) // ends with the last retry
         {
-            const auto begun = results_.items.size();
+            const auto begun = results_.end();
             auto from = what.from;
             try
             {
-                out::add(results_.items, function_(common::decode<In>(from)));
-                what.from = from;
-                return results_.added(part);
+                // The codecs are the item's as well: they may throw.
+                return out::each(function_(common::decode<In>(from)),
+                                 [&](const typename out::type& made) {
+                                     results_.add<typename out::type>(part,
+                                                                      made);
+                                 });
             }
             catch (...)
             {
-                results_.items.erase(results_.items.begin() +
-                                         static_cast<std::ptrdiff_t>(begun),
-                                     results_.items.end());
-                if (tries < how_.retries)
-                    continue;
-                common::decode<In>(what.from);
-                return fail(part, common::error_message::current());
+                results_.back_to(begun);
+                if (tries == how_.retries)
+                    return fail(part, common::error_message::current());
             }
         }
     }
@@ -157,7 +153,7 @@ private:
         constexpr std::size_t longest = 500; // many of them fit every lane
         error.what.resize(std::min(error.what.size(), longest));
         error.type.resize(std::min(error.type.size(), longest));
-        results_.add(part, {how_.stage, std::move(error)});
+        results_.add(part, failure{how_.stage, std::move(error)});
     }
 
     // No room, ever, means that the run was stopped: this process is about to
@@ -189,7 +185,7 @@ private:
     stopwatch time_;
     stage_orders how_;
     F function_;
-    new_record<typename out::type> results_; // kept for its memory
+    new_record results_; // kept for its memory
     std::optional<std::uint64_t> last_;
 };
 

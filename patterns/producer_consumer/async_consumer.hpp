@@ -136,8 +136,9 @@ public:
 
     /// As consumer::pop.  Completes with void(error_code, std::optional<T>),
     /// never within this call: an item, nothing when the queue is closed and
-    /// empty, or operation_aborted when it was cancelled; then it has taken
-    /// nothing.
+    /// empty, operation_aborted when it was cancelled, when it has taken
+    /// nothing, or errc::bad_message for an item that cannot be decoded, which
+    /// was an attempt.
     template <class Token>
     auto async_pop(Token&& token)
     {
@@ -203,8 +204,20 @@ private:
             if (of->stopped || self.cancelled() != cancellation_type::none)
                 return self.complete(error::operation_aborted,
                                      std::move(result));
-            if (take(of->from, result) != outcome::empty)
-                return self.complete({}, std::move(result));
+            boost::system::error_code error;
+            auto how = outcome::empty;
+            try
+            {
+                how = take(of->from, result);
+            }
+            catch (...)
+            {
+                how = outcome::done;
+                result = R();
+                error = make_error_code(boost::system::errc::bad_message);
+            }
+            if (how != outcome::empty)
+                return self.complete(error, std::move(result));
             of->ear.listen();
             auto& descriptor = of->descriptor; // `self` takes this object along
             descriptor.async_wait(posix::stream_descriptor::wait_read,

@@ -100,8 +100,11 @@ constexpr std::uint64_t all_of(unsigned items)
 template <class T>
 struct layout
 {
-    static constexpr bool fixed = common::detail::plain<T> && alignof(T) <= 16;
+    static constexpr bool fixed =
+        common::detail::as_bytes<T> && alignof(T) <= 16;
     static constexpr std::size_t grain = std::max<std::size_t>(8, alignof(T));
+    // Before the bytes of each: its size.
+    static constexpr std::size_t before = fixed ? 0 : 8;
     // As an array of T.
     static constexpr bool array = fixed && sizeof(T) % grain == 0;
 
@@ -116,7 +119,7 @@ struct layout
         if constexpr (fixed)
             return round_up(sizeof(T));
         else
-            return 8 + round_up(common::encoded_size(item));
+            return before + round_up(common::encoded_size(item));
     }
 
     static void write(std::span<std::byte> to, const T& item)

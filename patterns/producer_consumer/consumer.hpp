@@ -101,9 +101,28 @@ public:
         return count(1);
     }
 
+    /// Decodes an item of `current()` that nobody has in hand.  When its codec
+    /// throws, that was an attempt: the item goes back as if it had been.
+    T read(const found& item)
+    {
+        try
+        {
+            return layout<T>::read(item.bytes);
+        }
+        catch (...)
+        {
+            auto& of = *current_;
+            of.hand_out(item.index);
+            give_back(of);
+            take_from_hand(of);
+            throw;
+        }
+    }
+
     /// Items out of `first`'s bundle, up to `most`, `first` among them:
     /// finished and appended to `to`.  False when they are not this consumer's
-    /// any more.
+    /// any more.  Before an item that cannot be decoded it stops; throws what
+    /// its codec throws, as `read`, where `to` is empty.
     bool take_all(const found& first, std::size_t most, std::vector<T>& to)
     {
         auto& of = *current_;
@@ -111,7 +130,18 @@ public:
         some_items items;
         for (auto one = std::optional(first); one; one = of.next_item<T>())
         {
-            to.push_back(layout<T>::read(one->bytes));
+            if (to.empty())
+                to.push_back(read(*one));
+            else
+                try
+                {
+                    to.push_back(layout<T>::read(one->bytes));
+                }
+                catch (...) // next time; these must not be lost with it
+                {
+                    of.template look_again<T>(*one);
+                    break;
+                }
             items.add(some_items::range(one->index, 1));
             if constexpr (layout<T>::array)
                 take_array(most - to.size(), to, items);
@@ -121,7 +151,8 @@ public:
             if (revocable() && of.next % item_set::items == 0)
                 break;
         }
-        if (finish_all(of, items, static_cast<unsigned>(to.size() - begun)))
+        if (to.size() == begun ||
+            finish_all(of, items, static_cast<unsigned>(to.size() - begun)))
             return true;
         to.resize(begun);
         return false;
@@ -415,7 +446,15 @@ private:
     {
         of_->hand_out(item_.index);
         if constexpr (!detail::layout<T>::fixed)
-            value_.emplace(detail::layout<T>::read(item_.bytes, true));
+            try
+            {
+                value_.emplace(detail::layout<T>::read(item_.bytes, true));
+            }
+            catch (...)
+            {
+                give_back();
+                throw;
+            }
     }
 
     std::shared_ptr<end> end_;
@@ -431,6 +470,8 @@ private:
 ///
 /// Copies are the same end; an end is for one thread at a time.  Items that a
 /// consumer had in hand when it was killed come again to another one, at once.
+/// Whoever asks for an item that cannot be decoded gets what its codec throws;
+/// that was one of its attempts.
 template <class T>
 class consumer
 {
@@ -477,8 +518,12 @@ public:
             const auto [how, item] = at->next_until(deadline);
             if (how != outcome::done)
                 break;
-            if (at->take_all(item, most, result))
-                deadline = common::time_point::min();
+            const auto before = result.size();
+            if (!at->take_all(item, most, result))
+                continue; // it was taken back meanwhile
+            if (result.size() == before)
+                break;
+            deadline = common::time_point::min();
         }
         return result;
     }
@@ -576,7 +621,7 @@ private:
         const auto [how, item] = at->next_until(deadline);
         if (how != outcome::done)
             return how;
-        into.emplace(detail::layout<T>::read(item.bytes));
+        into.emplace(at->read(item));
         if (!at->finish(at->current(), item.index))
             return take(deadline, into); // it was taken back meanwhile
         return outcome::done;

@@ -122,6 +122,15 @@ struct holding
         return std::nullopt;
     }
 
+    /// The item that `next_item` gave last is the next one again.
+    template <class T>
+    void look_again(const found& last)
+    {
+        next = last.index;
+        const auto* const begin = last.bytes.data() - layout<T>::before;
+        rest = {begin, rest.data() + rest.size()};
+    }
+
     void hand_out(unsigned index)
     {
         const auto [set, bit] = place_of(index);

@@ -9,6 +9,8 @@
 #include "producer.hpp"
 #include "supervisor.hpp"
 
+#include "common/task.hpp" // error_message
+
 #include <algorithm>
 #include <bit>
 #include <chrono>
@@ -37,7 +39,8 @@ struct queue_options
 template <class T>
 struct dead_letter
 {
-    T item;
+    std::optional<T> item;         // nothing when it cannot be decoded:
+    common::error_message error{}; // what its codec threw then
 };
 
 struct end_statistics
@@ -145,8 +148,17 @@ public:
             {
                 const auto item = detail::layout<T>::next(rest);
                 const auto [set, bit] = detail::place_of(i);
-                if ((all.sets[set].dead.load() & bit) != 0)
-                    result.push_back({detail::layout<T>::read(item)});
+                if ((all.sets[set].dead.load() & bit) == 0)
+                    continue;
+                auto& letter = result.emplace_back();
+                try
+                {
+                    letter.item.emplace(detail::layout<T>::read(item));
+                }
+                catch (...)
+                {
+                    letter.error = common::error_message::current();
+                }
             }
         }
         return result;

@@ -8,6 +8,7 @@
 #include "animation.hpp"
 #include "thread_pool_multiprocessing.hpp"
 
+#include "common/files.hpp"
 #include "common/options.hpp"
 
 #include <png.h>
@@ -16,10 +17,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
+#include <span>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <vector>
 
 namespace {
@@ -99,24 +99,11 @@ bytes frame(unsigned number, const view& what, const common::chaos& chaos)
 }
 // end::frame[]
 
-// Beside its place first: whoever finds the file there finds all of it.
 void write(const fs::path& file, const bytes& content)
 {
-    auto part = file;
-    part += "." + std::to_string(::getpid()) + ".part";
-    std::error_code error, none;
-    std::ofstream out(part, std::ios::binary);
-    out.write(reinterpret_cast<const char*>(content.data()),
-              static_cast<std::streamsize>(content.size()));
-    out.close();
-    if (out)
-        fs::rename(part, file, error);
-    if (!out || error)
-    {
-        fs::remove(part, none);
-        throw std::runtime_error("cannot write " + file.string() +
-                                 (error ? ": " + error.message() : ""));
-    }
+    common::new_file out(file.string());
+    out.write(std::as_bytes(std::span(content)));
+    out.keep();
 }
 
 unsigned checked(const char* option, long wanted, long least, long most)

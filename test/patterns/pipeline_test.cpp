@@ -9,9 +9,13 @@
 #include <boost/test/unit_test.hpp>
 
 #include "patterns/pipeline/pipeline.hpp"
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -69,6 +73,79 @@ auto collect(std::vector<int>& to)
 }
 
 } // namespace
+
+namespace {
+
+/// Numbers whose codecs refuse those that end with 3.
+enum class refusal
+{
+    writing,
+    reading,
+    size,
+    anything // that is not a std::exception, too
+};
+template <refusal R>
+struct fragile
+{
+    int number = 0;
+
+    void check(refusal when) const
+    {
+        if (R == refusal::anything && number % 10 == 3)
+            throw number;
+        if (R == when && number % 10 == 3)
+            throw std::domain_error("fragile");
+    }
+};
+
+} // namespace
+
+template <refusal R>
+struct common::codec<fragile<R>>
+{
+    static std::size_t size(const fragile<R>& one)
+    {
+        one.check(refusal::size);
+        return sizeof one.number + 1;
+    }
+    static void write(writer& to, const fragile<R>& one)
+    {
+        encode(to, one.number);
+        one.check(refusal::writing);
+        encode(to, '!');
+    }
+    static fragile<R> read(reader& from)
+    {
+        const fragile<R> one{decode<int>(from)};
+        one.check(refusal::reading);
+        decode<char>(from);
+        return one;
+    }
+};
+
+namespace {
+
+/// Its codec fails twice, then it works.
+struct moody_item
+{
+    int number = 0;
+};
+
+} // namespace
+
+template <>
+struct common::codec<moody_item>
+{
+    static std::size_t size(const moody_item&) { return sizeof(int); }
+    static void write(writer& to, const moody_item& one)
+    {
+        static int calls = 0; // of this process
+        if (one.number % 3 == 0 && ++calls % 3 != 0)
+            throw std::runtime_error("not yet");
+        encode(to, one.number);
+    }
+    static moody_item read(reader& from) { return {decode<int>(from)}; }
+};
 
 BOOST_FIXTURE_TEST_SUITE(pipeline_laws, test::clean)
 
@@ -408,6 +485,105 @@ BOOST_AUTO_TEST_CASE(an_item_that_throws_can_be_tried_again)
     BOOST_CHECK_THROW(once.run({.retries = 1}), pipeline::stage_error);
 }
 
+namespace {
+
+template <refusal R>
+fragile<R> make(int i)
+{
+    return {i};
+}
+template <refusal R>
+int unmake(const fragile<R>& one)
+{
+    return one.number;
+}
+
+template <refusal R>
+void refused_in(const std::string& stage, unsigned batch)
+{
+    std::vector<int> got;
+    const auto line = [&] {
+        return source(count_to(100)) | parallel(2, &make<R>, "making") |
+               parallel(2, &unmake<R>, "unmaking") | collect(got);
+    };
+    auto first = line();
+    BOOST_CHECK_EXCEPTION(
+        first.run({.batch = batch}), pipeline::stage_error, [&](const auto& e) {
+            return e.stage() == stage && e.item() == 3 && !e.killed();
+        });
+    BOOST_TEST(got == numbers(3));
+
+    got.clear();
+    std::vector<std::uint64_t> lost;
+    options how;
+    how.batch = batch;
+    how.errors = pipeline::on_error::skip;
+    how.skipped = [&](const auto& e) {
+        BOOST_TEST(e.stage() == stage);
+        lost.push_back(e.item());
+    };
+    auto all = line();
+    const auto report = all.run(how);
+    BOOST_TEST(report.deaths() == 0u);
+    BOOST_TEST(report.skipped == 10u);
+    BOOST_TEST(report.poisoned == 0u);
+    BOOST_TEST(got.size() == 90u);
+    for (std::size_t i = 0; i < lost.size(); ++i)
+        BOOST_TEST(lost[i] == 10 * i + 3);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_item_that_cannot_be_encoded_has_failed_in_its_stage)
+{
+    for (const unsigned batch : {1u, 16u})
+    {
+        refused_in<refusal::writing>("making", batch);
+        refused_in<refusal::size>("making", batch);
+        refused_in<refusal::anything>("making", batch);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(
+    an_item_that_cannot_be_decoded_has_failed_in_the_next_stage)
+{
+    for (const unsigned batch : {1u, 16u})
+        refused_in<refusal::reading>("unmaking", batch);
+}
+
+BOOST_AUTO_TEST_CASE(an_item_that_the_sink_cannot_decode_can_be_skipped)
+{
+    using one = fragile<refusal::reading>;
+    std::vector<int> got;
+    auto line = source(count_to(20)) | stage(&make<refusal::reading>) |
+                sink([&](one item) { got.push_back(item.number); });
+    BOOST_CHECK_EXCEPTION(line.run(), pipeline::stage_error, [](const auto& e) {
+        return e.stage() == "sink" && e.item() == 3;
+    });
+    got.clear();
+    auto again = source(count_to(20)) | stage(&make<refusal::reading>) |
+                 sink([&](one item) { got.push_back(item.number); });
+    options how;
+    how.errors = pipeline::on_error::skip;
+    BOOST_TEST(again.run(how).skipped == 2u);
+    BOOST_TEST(got.size() == 18u);
+}
+
+BOOST_AUTO_TEST_CASE(an_item_that_cannot_be_encoded_can_be_tried_again)
+{
+    std::vector<int> got;
+    const auto line = [&] {
+        return source(count_to(100)) |
+               stage([](int i) { return moody_item{i}; }) |
+               stage([](moody_item one) { return one.number; }) | collect(got);
+    };
+    auto patient = line();
+    patient.run({.retries = 2});
+    BOOST_TEST(got == numbers(100));
+    auto once = line();
+    BOOST_CHECK_THROW(once.run({.retries = 1}), pipeline::stage_error);
+}
+
 BOOST_AUTO_TEST_CASE(a_source_that_throws_ends_the_run)
 {
     std::vector<int> got;
@@ -581,6 +757,76 @@ BOOST_AUTO_TEST_CASE(the_program_does_not_overwrite_what_it_reads)
                    "pipeline: " + output + ": is input and output at once\n");
         BOOST_TEST((test::slurp(here / "in") == text));
     }
+}
+
+BOOST_AUTO_TEST_CASE(the_program_keeps_the_old_output_when_it_fails)
+{
+    const test::directory here;
+    write(here / "out", "old");
+    std::filesystem::create_directory(here / "folder");
+    for (const std::string input : {"folder", "nowhere"})
+    {
+        const auto run = test::run_program(
+            {{test::program("pipeline"), input, "--output", "out"},
+             "",
+             here.path()});
+        BOOST_TEST(run.code == 1);
+        BOOST_TEST(run.err.starts_with("pipeline: " + input + ": "), run.err);
+        BOOST_TEST(std::count(run.err.begin(), run.err.end(), '\n') == 1);
+        BOOST_TEST(test::slurp(here / "out") == "old");
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_program_leaves_no_half_of_an_output_when_it_is_killed)
+{
+    const test::directory here;
+    write(here / "out", "old");
+    const auto pipe = here / "in";
+    BOOST_REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+    const common::kernel::descriptor writer(
+        ::open(pipe.c_str(), O_RDWR | O_CLOEXEC)); // waits for no reader
+    const auto text = text_of(4 * block);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGKILL})
+    {
+        test::running program(
+            {{test::program("pipeline"), pipe, "--output", here / "out",
+              "--block", std::to_string(block)}});
+        for (std::size_t done = 0; done < text.size();) // it reads on
+        {
+            const auto n =
+                ::write(writer.get(), text.data() + done, text.size() - done);
+            BOOST_REQUIRE(n > 0);
+            done += static_cast<std::size_t>(n);
+        }
+        program.kill(signal);
+        const auto end = program.wait();
+        BOOST_TEST((end.signal == signal || end.code == 128 + signal));
+        BOOST_TEST(test::slurp(here / "out") == "old");
+        BOOST_TEST(
+            std::distance(std::filesystem::directory_iterator(here.path()),
+                          {}) == 2);
+        // What it has not read, the next one does not get.
+        std::vector<char> rest(1 << 16);
+        for (int left = 1; left != 0; ::ioctl(writer.get(), FIONREAD, &left))
+            if (left > 1)
+                BOOST_REQUIRE(::read(writer.get(), rest.data(), rest.size()) >
+                              0);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_program_writes_to_a_pipe_directly)
+{
+    const test::directory here;
+    const auto text = text_of(3 * block);
+    write(here / "in", text);
+    const auto run = test::run_program(
+        {{"sh", "-c",
+          "'" + test::program("pipeline") +
+              "' in --output /dev/stdout | gzip -dc | cmp - in && echo same"},
+         "",
+         here.path()});
+    BOOST_TEST(run.out == "same\n");
+    BOOST_TEST(run.err == "");
 }
 
 BOOST_AUTO_TEST_CASE(the_program_forgets_a_longer_old_output)

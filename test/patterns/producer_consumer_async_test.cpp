@@ -55,6 +55,12 @@ asio::awaitable<void> collect(async_consumer<int>& in, std::vector<int>& all)
 }
 // end::collect[]
 
+/// Nobody can read it.
+struct unreadable
+{
+    int number = 0;
+};
+
 std::chrono::microseconds cpu_time()
 {
     rusage now{};
@@ -67,6 +73,17 @@ std::chrono::microseconds cpu_time()
 }
 
 } // namespace
+
+template <>
+struct common::codec<unreadable>
+{
+    static std::size_t size(const unreadable&) { return sizeof(int); }
+    static void write(writer& to, const unreadable& one)
+    {
+        encode(to, one.number);
+    }
+    static unreadable read(reader&) { throw std::domain_error("unreadable"); }
+};
 
 BOOST_FIXTURE_TEST_SUITE(producer_consumer_async_laws, test::clean)
 
@@ -177,6 +194,36 @@ BOOST_AUTO_TEST_CASE(the_end_comes_also_when_the_last_producer_is_killed)
     writer.kill();
     runs.join();
     BOOST_TEST(all == std::vector{1});
+}
+
+BOOST_AUTO_TEST_CASE(a_pop_completes_with_an_error_for_what_cannot_be_decoded)
+{
+    asio::io_context io;
+    queue_options how;
+    how.attempts = 2;
+    queue<unreadable> q(how);
+    auto out = q.producer();
+    out.push({3});
+    out.leave();
+    async_consumer<unreadable> in(io, q.consumer());
+    std::vector<error_code> errors(3);
+    in.async_pop([&](error_code e, std::optional<unreadable> one) {
+        BOOST_TEST(!one);
+        errors[0] = e;
+        in.async_lease([&](error_code f, leased<unreadable> same) {
+            BOOST_TEST(!same);
+            errors[1] = f;
+            in.async_pop([&](error_code g, std::optional<unreadable> none) {
+                BOOST_TEST(!none);
+                errors[2] = g;
+            });
+        });
+    });
+    io.run();
+    BOOST_TEST(errors[0] == boost::system::errc::bad_message);
+    BOOST_TEST(errors[1] == boost::system::errc::bad_message);
+    BOOST_TEST(!errors[2]); // the end
+    BOOST_TEST(q.dead_letters().size() == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(a_pop_that_is_cancelled_takes_nothing)

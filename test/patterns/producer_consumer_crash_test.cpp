@@ -396,7 +396,7 @@ BOOST_AUTO_TEST_CASE(an_item_that_kills_its_consumers_is_a_dead_letter)
     }
     std::vector<std::uint64_t> dead;
     for (const auto& one : q.dead_letters())
-        dead.push_back(one.item);
+        dead.push_back(*one.item);
     BOOST_TEST(dead == (std::vector<std::uint64_t>{13, 63, 113, 163}),
                boost::test_tools::per_element());
     BOOST_TEST(deaths == 12u);

@@ -261,7 +261,7 @@ BOOST_AUTO_TEST_CASE(a_dead_letter_makes_room_for_the_next)
         BOOST_REQUIRE(!in.lease(common::clock::now())); // nobody else has it
         const auto dead = q.dead_letters();
         BOOST_REQUIRE(dead.size() == 1u);
-        BOOST_REQUIRE(counts(dead[0].item, 20 * mega, i));
+        BOOST_REQUIRE(counts(*dead[0].item, 20 * mega, i));
     }
     BOOST_TEST(test::shared_memory() < 26 * mega);
 }

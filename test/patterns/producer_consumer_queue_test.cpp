@@ -71,7 +71,30 @@ void refused(F f, const std::string& why)
     });
 }
 
+/// Nobody can read one of 3.
+struct fragile
+{
+    int number = 0;
+};
+
 } // namespace
+
+template <>
+struct common::codec<fragile>
+{
+    static std::size_t size(const fragile&) { return sizeof(int); }
+    static void write(writer& to, const fragile& one)
+    {
+        encode(to, one.number);
+    }
+    static fragile read(reader& from)
+    {
+        const fragile one{decode<int>(from)};
+        if (one.number == 3)
+            throw std::domain_error("three");
+        return one;
+    }
+};
 
 BOOST_FIXTURE_TEST_SUITE(producer_consumer_queue_laws, test::clean)
 
@@ -394,7 +417,7 @@ BOOST_AUTO_TEST_CASE(a_dead_letter_anywhere_in_a_large_bundle_is_named)
         BOOST_REQUIRE(is_bad(*one)); // ends: three times, then it is dead
     std::vector<int> dead;
     for (const auto& one : q.dead_letters())
-        dead.push_back(one.item);
+        dead.push_back(*one.item);
     BOOST_TEST(dead == (std::vector{60, 239}),
                boost::test_tools::per_element());
     BOOST_TEST(q.size() == 0u);
@@ -437,9 +460,108 @@ BOOST_AUTO_TEST_CASE(an_item_that_is_given_back_too_often_is_a_dead_letter)
                boost::test_tools::per_element());
     const auto dead = q.dead_letters();
     BOOST_REQUIRE(dead.size() == 1u);
-    BOOST_TEST(dead[0].item == "bad");
+    BOOST_TEST(*dead[0].item == "bad");
     BOOST_TEST(q.size() == 0u);
     BOOST_TEST(q.dead_letters().empty());
+}
+
+namespace {
+
+/// Pushes 1, 3, 5; takes with `take` until that returns false, and expects
+/// that it throws for each attempt, and gets the others.
+template <class Take>
+void takes_all_but_three(Take take)
+{
+    auto how = small(64);
+    how.attempts = 2;
+    queue<fragile> q(how);
+    auto out = q.producer();
+    auto in = q.consumer();
+    for (const int i : {1, 3, 5})
+        out.push({i});
+    out.leave();
+    std::vector<int> got;
+    unsigned thrown = 0;
+    for (bool more = true; more;) // ends: three items, each twice at most
+        try
+        {
+            more = take(in, got);
+        }
+        catch (const std::domain_error&)
+        {
+            BOOST_REQUIRE(++thrown <= 2);
+        }
+    BOOST_TEST(got == (std::vector{1, 5}), boost::test_tools::per_element());
+    BOOST_TEST(thrown == 2u);
+    BOOST_TEST(q.size() == 0u);
+    BOOST_TEST(q.join_until(common::clock::now() + 100s));
+    const auto dead = q.dead_letters();
+    BOOST_REQUIRE(dead.size() == 1u);
+    BOOST_TEST(!dead[0].item);
+    BOOST_TEST(dead[0].error.type == "std::domain_error");
+    BOOST_TEST(dead[0].error.what == "three");
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_item_that_cannot_be_decoded_is_a_dead_letter_in_the_end)
+{
+    using fragiles = consumer<fragile>;
+    takes_all_but_three([](fragiles& in, std::vector<int>& got) {
+        const auto one = in.pop();
+        if (one)
+            got.push_back(one->number);
+        return one.has_value();
+    });
+    takes_all_but_three([](fragiles& in, std::vector<int>& got) {
+        std::optional<fragile> one;
+        const auto how = in.try_pop(one);
+        if (how == outcome::done)
+            got.push_back(one->number);
+        return how == outcome::done;
+    });
+    takes_all_but_three([](fragiles& in, std::vector<int>& got) {
+        std::optional<fragile> one;
+        const auto how = in.pop_for(one, 1h);
+        if (how == outcome::done)
+            got.push_back(one->number);
+        return how == outcome::done;
+    });
+    takes_all_but_three([](fragiles& in, std::vector<int>& got) {
+        for (const auto& one : in)
+            got.push_back(one.number);
+        return false;
+    });
+    takes_all_but_three([](fragiles& in, std::vector<int>& got) {
+        auto one = in.lease();
+        if (!one)
+            return false;
+        got.push_back(one->number);
+        return one.acknowledge();
+    });
+    takes_all_but_three([](fragiles& in, std::vector<int>& got) {
+        const auto all = in.pop_all(100);
+        for (const auto& one : all)
+            got.push_back(one.number);
+        return !all.empty();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(an_item_that_one_consumer_cannot_decode_comes_to_another)
+{
+    queue<fragile> q(small(64));
+    auto out = q.producer();
+    out.push({3});
+    std::optional<fragile> one;
+    {
+        auto in = q.consumer();
+        BOOST_CHECK_THROW(in.pop_for(one, 1s), std::domain_error);
+    }
+    auto other = q.consumer();
+    for (int i = 0; i < 2; ++i)
+        BOOST_CHECK_THROW(other.try_pop(one), std::domain_error);
+    BOOST_CHECK(other.try_pop(one) == outcome::empty);
+    BOOST_TEST(q.dead_letters().size() == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(a_loop_that_is_left_gives_its_item_back)
