@@ -57,10 +57,12 @@ inline std::atomic<bool> asked_to_leave{false}; // SIGTERM, or a lost bell
 
 /// Rings; a worker whose task has closed the bell leaves: its replacement has
 /// one again, and when a worker ends its results are looked for.
-inline void ring_or_leave(int bell)
+inline bool ring_or_leave(int bell)
 {
-    if (!kernel::bell::ring(bell))
+    const bool rang = kernel::bell::ring(bell);
+    if (!rang)
         asked_to_leave = true;
+    return rang;
 }
 
 } // namespace detail
@@ -80,12 +82,15 @@ inline unsigned attempt()
 }
 
 /// In a task: calls `on_news` of who submitted it, some time soon; several
-/// calls may count as one.
+/// calls may count as one.  Throws std::logic_error in a task that has closed
+/// all descriptors of its process: nobody can be told any more.
 inline void announce()
 {
     const auto& here = detail::this_worker::get();
-    if (here.end != nullptr && here.end->announce())
-        detail::ring_or_leave(here.bell);
+    if (here.end != nullptr && here.end->announce() &&
+        !detail::ring_or_leave(here.bell))
+        throw std::logic_error("this task has closed the descriptor by which "
+                               "it tells of its news");
 }
 
 /// In a task: what the initializer of this worker returned.  Throws

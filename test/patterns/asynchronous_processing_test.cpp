@@ -916,6 +916,55 @@ BOOST_AUTO_TEST_CASE(a_stream_whose_worker_dies_gives_what_was_emitted)
     }());
 }
 
+BOOST_AUTO_TEST_CASE(tasks_that_close_everything_hold_nothing_up)
+{
+    asio::io_context io;
+    pool p(io, with(2));
+    const auto close_all = [](int x) {
+        for (int fd = 3; fd < 1024; ++fd)
+            ::close(fd);
+        return x;
+    };
+    std::atomic<int> sum{0};
+    for (int i = 0; i < 12; ++i)
+    {
+        const auto add = [&](const std::exception_ptr& error, int x) {
+            BOOST_TEST(!error);
+            sum += x;
+        };
+        if (i % 4 == 0)
+            p.async_submit(close_all, i, add);
+        else
+            p.async_submit(&square, i, add);
+    }
+    io.run_for(60s);
+    BOOST_TEST(sum == 0 + 1 + 4 + 9 + 4 + 25 + 36 + 49 + 8 + 81 + 100 + 121);
+}
+
+BOOST_AUTO_TEST_CASE(a_stream_whose_task_closes_everything_ends_with_an_error)
+{
+    asio::io_context io;
+    pool p(io, with(1));
+    run(io, [&]() -> awaitable<void> {
+        pattern::stream<int> some(p, [](pattern::emitter<int> emit) {
+            for (int fd = 3; fd < 1024; ++fd)
+                ::close(fd);
+            for (int i = 0;; ++i) // more than fits: ends when nobody is told
+                emit(i);
+        });
+        int wanted = 0;
+        try
+        {
+            while (auto value = co_await some.next())
+                BOOST_REQUIRE(*value == wanted++);
+            BOOST_ERROR("it ended as if nothing were");
+        }
+        catch (const std::exception&) // of the stream's bell, or its memory
+        {
+        }
+    }());
+}
+
 BOOST_AUTO_TEST_CASE(a_stream_that_is_left_ends_its_task)
 {
     asio::io_context io;
