@@ -539,6 +539,10 @@ private:
         }
         catch (const std::exception& e) // no process, no descriptor: later
         {
+            // One that was started, and killed since nothing could hold it,
+            // may have begun something.
+            if (handlers_.on_death)
+                handlers_.on_death({i + 1, 0, {0, SIGKILL}, false});
             if (++failed_starts_ >= options_.start_failures)
                 return give_up(std::string("no replacement: ") + e.what());
             after(i, options_.longest_backoff / 4);

@@ -8,6 +8,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,13 +39,17 @@ class pidfd
 public:
     pidfd() = default;
 
-    /// Requires: `pid` is a child of this process that nobody has reaped; or,
-    /// for one that is no child, it cannot have ended and been replaced.
+    /// Requires: `pid` is a child of this process; or, for one that is no
+    /// child, it cannot have ended and been replaced.
     explicit pidfd(pid_t pid, bool child = true)
         : pid_(pid)
         , child_(child)
         , fd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)))
     {
+        // It may have ended, and somebody else may have reaped it, before it
+        // could be opened: then this is readable, as a pidfd would be.
+        if (!fd_ && errno == ESRCH && child)
+            fd_ = descriptor(::eventfd(1, EFD_CLOEXEC));
         if (!fd_)
             fail("opening process " + std::to_string(pid));
     }
@@ -69,9 +74,16 @@ public:
     }
 
     /// Kills what the process has started and left in its process group.
-    /// Requires: it leads one, has ended, and waits to be reaped, which keeps
-    /// its pid from being given to a stranger.
-    void kill_group() const { ::kill(-pid_, SIGKILL); }
+    /// Only as long as it waits to be reaped, which keeps its pid from being
+    /// given to a stranger.  Requires: it leads a group, and has ended.
+    void kill_group() const
+    {
+        siginfo_t info{};
+        if (::waitid(P_PIDFD, static_cast<id_t>(fd_.get()), &info,
+                     WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            info.si_pid == pid_)
+            ::kill(-pid_, SIGKILL);
+    }
 
     /// Reaps the process if it has ended.  How is unknown when somebody else
     /// has reaped it: a loop of waitpid(-1) in the program, or the kernel,
@@ -90,7 +102,7 @@ public:
         if (::waitid(P_PIDFD, static_cast<id_t>(fd_.get()), &info,
                      WEXITED | WNOHANG) != 0)
         {
-            if (errno != ECHILD || !ended())
+            if ((errno != ECHILD && errno != EBADF) || !ended())
                 fail("waiting for process " + std::to_string(pid_));
             fd_ = descriptor();
             return exit_status{0, 0, true};

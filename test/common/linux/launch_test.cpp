@@ -112,6 +112,19 @@ BOOST_AUTO_TEST_CASE(an_end_that_somebody_else_reaped_is_unknown)
     BOOST_TEST(!end->success());
 }
 
+BOOST_AUTO_TEST_CASE(a_child_that_was_reaped_before_it_was_held_has_ended)
+{
+    const auto one = launch({"/bin/true", {"true"}, {}, {}});
+    ::waitpid(one.pid(), nullptr, 0);
+    common::kernel::pidfd late(one.pid());
+    BOOST_TEST(late.ended());
+    late.kill(SIGKILL); // reaches nobody
+    late.kill_group();  // nor this
+    const auto end = late.reap();
+    BOOST_REQUIRE(end.has_value());
+    BOOST_TEST(end->unknown);
+}
+
 BOOST_AUTO_TEST_CASE(a_descriptor_is_closed_once_and_moves)
 {
     descriptor one(::open("/dev/null", O_RDONLY | O_CLOEXEC));
