@@ -184,6 +184,14 @@ public:
         tend(clock::now());
     }
 
+    bool staffed(unsigned role) const override
+    {
+        return door_ != nullptr || std::any_of(seats_.begin(), seats_.end(),
+                                               [role](const auto& one) {
+                                                   return one->role == role;
+                                               });
+    }
+
     capabilities can() const override { return {true, true, true, true}; }
 
     std::vector<worker_info> workers() const
