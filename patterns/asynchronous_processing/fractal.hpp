@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include "common/mandelbrot.hpp"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -65,22 +67,13 @@ struct place
     }
 };
 
-/// Smooth escape time, after F. Garcia et al. (2009); negative inside.
+/// The escape time of a point; negative inside.
 inline double escape(double x, double y, unsigned limit)
 {
     const double q = (x - 0.25) * (x - 0.25) + y * y;
     if (q * (q + x - 0.25) <= y * y / 4 || (x + 1) * (x + 1) + y * y <= 1. / 16)
         return -1; // the two largest parts
-    double re = 0, im = 0;
-    for (unsigned n = 0; n < limit; ++n)
-    {
-        const double re2 = re * re, im2 = im * im;
-        if (re2 + im2 > 256)
-            return n + 1 - std::log2(std::log2(re2 + im2) / 2);
-        im = 2 * re * im + y;
-        re = re2 - im2 + x;
-    }
-    return -1;
+    return common::escape_time(x, y, limit);
 }
 
 inline std::array<std::uint8_t, 3> colour(double escaped)

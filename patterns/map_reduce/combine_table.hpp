@@ -3,12 +3,16 @@
 
 #pragma once
 
+#include "padded_view.hpp"
+
 #include "common/codec.hpp"
 #include "common/error.hpp"
 
 #include <boost/config.hpp>
-#include <boost/unordered/unordered_flat_map.hpp>
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -72,83 +76,70 @@ inline std::uint64_t mix(std::uint64_t a, std::uint64_t b)
            static_cast<std::uint64_t>(product >> 64);
 }
 
-/// The same in every process.  Not meant for keys chosen by an enemy.
-inline std::uint64_t hash(std::string_view key)
+/// A key, as far as two words tell: its bytes with zeros behind them, or, of
+/// more than 16, its hash and anything.
+struct digest
+{
+    std::uint64_t first = 0, second = 0;
+
+    /// The same in every process.  Not meant for keys chosen by an enemy.
+    std::uint64_t hash() const
+    {
+        return mix(first ^ 0x9e3779b97f4a7c15, second ^ 0xe7037ed1a0b428db);
+    }
+};
+
+constexpr std::size_t short_size = sizeof(digest);
+
+BOOST_NOINLINE inline digest digest_of_long(std::string_view key)
 {
     constexpr std::uint64_t one = 0x9e3779b97f4a7c15, two = 0xe7037ed1a0b428db;
     const char* at = key.data();
     std::size_t size = key.size();
-    std::uint64_t result = size * one, a = 0, b = 0;
+    std::uint64_t result = size * one;
     for (; size > 16; at += 8, size -= 8)
         result = mix(result ^ load<std::uint64_t>(at), two);
-    if (size >= 8) // the two words overlap when there are less than 16 bytes
-        a = load<std::uint64_t>(at), b = load<std::uint64_t>(at + size - 8);
-    else if (size >= 4)
-        a = load<std::uint32_t>(at), b = load<std::uint32_t>(at + size - 4);
-    else if (size > 0)
-        a = load<std::uint8_t>(at), b = load<std::uint8_t>(at + size / 2) << 8 |
-                                        load<std::uint8_t>(at + size - 1);
-    return mix(a ^ result ^ two, b ^ one);
+    // The last two words overlap what was there before.
+    return {mix(load<std::uint64_t>(at + size - 16) ^ result ^ two,
+                load<std::uint64_t>(at + size - 8) ^ one),
+            0};
 }
 
-/// For short keys several times as fast as a call of memcmp.
-inline bool same(std::string_view a, std::string_view b)
+/// Of a key of which 16 bytes can be read: without a branch for its size.
+inline digest digest_of(const padded_view& key)
 {
-    const char *x = a.data(), *y = b.data();
-    const std::size_t size = a.size();
-    if (size != b.size())
-        return false;
-    if (size >= 8) // the last two words overlap
-    {
-        for (std::size_t at = 0; at + 8 < size; at += 8)
-            if (load<std::uint64_t>(x + at) != load<std::uint64_t>(y + at))
-                return false;
-        return load<std::uint64_t>(x + size - 8) ==
-               load<std::uint64_t>(y + size - 8);
-    }
+    if (BOOST_UNLIKELY(key.size() > short_size))
+        return digest_of_long(key);
+    static constexpr unsigned char masks[2 * short_size] = {
+        255, 255, 255, 255, 255, 255, 255, 255,
+        255, 255, 255, 255, 255, 255, 255, 255};
+    const auto* mask =
+        reinterpret_cast<const char*>(masks) + short_size - key.size();
+    return {load<std::uint64_t>(key.data()) & load<std::uint64_t>(mask),
+            load<std::uint64_t>(key.data() + 8) &
+                load<std::uint64_t>(mask + 8)};
+}
+
+inline digest digest_of(std::string_view key)
+{
+    static_assert(std::endian::native == std::endian::little);
+    const char* const at = key.data();
+    const std::size_t size = key.size();
+    if (size > short_size)
+        return digest_of_long(key);
+    if (size > 8) // here and below two words overlap
+        return {load<std::uint64_t>(at),
+                load<std::uint64_t>(at + size - 8) >> 8 * (short_size - size)};
     if (size >= 4)
-        return load<std::uint32_t>(x) == load<std::uint32_t>(y) &&
-               load<std::uint32_t>(x + size - 4) ==
-                   load<std::uint32_t>(y + size - 4);
-    for (std::size_t at = 0; at < size; ++at)
-        if (x[at] != y[at])
-            return false;
-    return true;
-}
-
-// A record is a key, a string with its size before it, and a value.
-
-template <key Key, class Value>
-std::size_t record_size(const key_view<Key>& key, const Value& value)
-{
-    return bytes_of(key).size() + common::encoded_size(value) +
-           (std::is_same_v<Key, std::string> ? sizeof(std::uint64_t) : 0);
-}
-
-template <key Key, class Value>
-void write_record(common::writer& to, const key_view<Key>& key,
-                  const Value& value)
-{
-    const auto bytes = bytes_of(key);
-    if constexpr (std::is_same_v<Key, std::string>)
-        common::encode<std::uint64_t>(to, bytes.size());
-    to.bytes(bytes.data(), bytes.size());
-    common::encode(to, value);
-}
-
-template <key Key, class Value>
-std::pair<key_view<Key>, Value> read_record(common::reader& from)
-{
-    if constexpr (std::is_same_v<Key, std::string>)
-    {
-        const std::size_t size = from.count(); // moves on to the string
-        const std::string_view key(
-            reinterpret_cast<const char*>(from.rest.data()), size);
-        from.rest = from.rest.subspan(size);
-        return {key, common::decode<Value>(from)};
-    }
-    else // in braces: first the key, then the value
-        return {common::decode<Key>(from), common::decode<Value>(from)};
+        return {load<std::uint32_t>(at) | load<std::uint32_t>(at + size - 4)
+                                              << 8 * (size - 4),
+                0};
+    if (size > 0)
+        return {load<std::uint8_t>(at) |
+                    load<std::uint8_t>(at + size / 2) << 8 * (size / 2) |
+                    load<std::uint8_t>(at + size - 1) << 8 * (size - 1),
+                0};
+    return {};
 }
 
 } // namespace detail
@@ -159,9 +150,14 @@ struct by_hash
     template <class View>
     std::size_t operator()(const View& key, std::size_t partitions) const
     {
+        const auto hash = detail::digest_of(detail::bytes_of(key)).hash();
+        return of(hash, partitions);
+    }
+
+    static std::size_t of(std::uint64_t hash, std::size_t partitions)
+    {
         // Not the bits by which the table of a reducer places the keys.
-        const auto middle = detail::hash(detail::bytes_of(key)) >> 8;
-        return static_cast<std::uint32_t>(middle) * partitions >> 32;
+        return (hash & 0xffffffff) * partitions >> 32;
     }
 };
 
@@ -176,22 +172,40 @@ struct by_hash
 template <key Key, common::codable Value, class Combine = std::plus<>>
 class combine_table
 {
-    struct hasher
+    static constexpr bool strings = std::is_same_v<Key, std::string>;
+    // With plain values, the value is all in the entry.
+    static constexpr bool plain = std::is_trivially_copyable_v<Value>;
+
+    struct entry
     {
-        using is_avalanching = void; // Boost need not mix it again
-        std::size_t operator()(const key_view<Key>& one) const
+        detail::digest what; // of a long key: its digest, and where it is kept
+        std::size_t size;
+        Value value;
+
+        bool is_long() const { return size > detail::short_size; }
+        std::uint64_t hash() const
         {
-            return detail::hash(detail::bytes_of(one));
+            return detail::digest{what.first, is_long() ? 0 : what.second}
+                .hash();
+        }
+        std::string_view bytes() const
+        {
+            return {is_long() ? reinterpret_cast<const char*>(what.second)
+                              : reinterpret_cast<const char*>(&what),
+                    size};
+        }
+        key_view<Key> key() const
+        {
+            if constexpr (strings)
+                return bytes();
+            else
+            {
+                std::array<char, sizeof(Key)> copy;
+                std::memcpy(&copy, bytes().data(), sizeof copy);
+                return std::bit_cast<Key>(copy);
+            }
         }
     };
-    struct equal
-    {
-        bool operator()(const key_view<Key>& a, const key_view<Key>& b) const
-        {
-            return detail::same(detail::bytes_of(a), detail::bytes_of(b));
-        }
-    };
-    using map = boost::unordered_flat_map<key_view<Key>, Value, hasher, equal>;
 
 public:
     /// Holds at most `limit` bytes; what values keep elsewhere is counted as
@@ -208,33 +222,61 @@ public:
     /// Throws memory_exceeded, after which only `clear` makes sense.
     void emit(const key_view<Key>& key, Value value)
     {
-        if (const auto found = map_.find(key); found != map_.end())
-            combine(found->second, std::move(value));
-        else
-            insert(key, std::move(value));
+        const auto bytes = detail::bytes_of(key);
+        emit(bytes, detail::digest_of(bytes), std::move(value));
     }
 
-    std::size_t size() const { return map_.size(); }
+    /// The same, faster.
+    void emit(const padded_view& key, Value value) requires strings
+    {
+        emit(key, detail::digest_of(key), std::move(value));
+    }
 
-    /// Pairs of key_view<Key> and Value, in no order that means anything.
-    auto begin() const { return map_.begin(); }
-    auto end() const { return map_.end(); }
+    std::size_t size() const { return entries_.size(); }
+
+    class iterator
+    {
+    public:
+        using value_type = std::pair<key_view<Key>, const Value&>;
+        using difference_type = std::ptrdiff_t;
+
+        value_type operator*() const { return {at_->key(), at_->value}; }
+        iterator& operator++() { return ++at_, *this; }
+        iterator operator++(int) { return iterator(at_++); }
+        bool operator==(const iterator&) const = default;
+
+    private:
+        friend combine_table;
+        explicit iterator(const entry* at) : at_(at) {}
+        const entry* at_;
+    };
+
+    /// Pairs of a key_view<Key> and a Value, in the order in which keys were
+    /// emitted first; valid until the next emit.
+    iterator begin() const { return iterator(entries_.data()); }
+    iterator end() const { return iterator(entries_.data() + size()); }
 
     /// How much memory the table takes, about.
     std::size_t bytes() const
     {
-        return map_.bucket_count() * (sizeof(typename map::value_type) + 1) +
-               keys_size_ + values_size_;
+        return places_.size() * sizeof places_[0] +
+               entries_.capacity() * sizeof(entry) + keys_size_ + values_size_;
     }
 
     /// Empty again; keeps the room for as many keys, if that is allowed.
     void clear()
     {
-        map_.clear();
+        entries_.clear();
         keys_.release();
         keys_size_ = values_size_ = 0;
         if (bytes() > limit_)
-            map_ = map();
+        {
+            entries_ = std::vector<entry>(); // gives its memory back
+            places_ = std::vector<std::uint32_t>();
+            resize(fewest);
+        }
+        else
+            std::fill(places_.begin(), places_.end(), 0);
     }
 
     /// The table as bytes, for `partition_of`.  `partition(key, partitions)`
@@ -245,11 +287,15 @@ public:
     {
         std::vector<std::size_t> sizes(partitions);
         std::vector<std::uint32_t> belongs;
-        belongs.reserve(map_.size());
-        for (const auto& [key, value] : map_)
+        belongs.reserve(size());
+        for (const entry& one : entries_)
         {
-            const std::size_t p = partition(key, partitions);
-            sizes.at(p) += detail::record_size<Key>(key, value);
+            std::size_t p = 0;
+            if constexpr (std::is_same_v<Partition, by_hash>)
+                p = by_hash::of(one.hash(), partitions);
+            else
+                p = partition(one.key(), partitions);
+            sizes.at(p) += record_size(one);
             belongs.push_back(static_cast<std::uint32_t>(p));
         }
 
@@ -266,8 +312,8 @@ public:
             rest = rest.subspan(sizeof(std::uint64_t) + size);
         }
         auto p = belongs.begin();
-        for (const auto& [key, value] : map_)
-            detail::write_record<Key>(to[*p++], key, value);
+        for (const entry& one : entries_)
+            write_record(to[*p++], one);
         return result;
     }
 
@@ -279,14 +325,44 @@ public:
         common::reader from{partition};
         while (!from.rest.empty()) // every record takes some bytes
         {
-            auto [key, value] = detail::read_record<Key, Value>(from);
-            emit(key, std::move(value));
+            if constexpr (strings)
+            {
+                const std::size_t size = from.count(); // moves on to the string
+                const auto* at =
+                    reinterpret_cast<const char*>(from.rest.data());
+                const bool padded = from.rest.size() >= detail::short_size;
+                from.rest = from.rest.subspan(size);
+                if (padded)
+                    emit(padded_view(at, size), common::decode<Value>(from));
+                else
+                    emit(std::string_view(at, size),
+                         common::decode<Value>(from));
+            }
+            else
+            {
+                const auto key = common::decode<Key>(from);
+                emit(key, common::decode<Value>(from));
+            }
         }
     }
 
 private:
-    // With plain values, the value is all in the map.
-    static constexpr bool plain = std::is_trivially_copyable_v<Value>;
+    static constexpr std::size_t fewest = 1024; // places, a power of two
+
+    void emit(std::string_view key, const detail::digest& what, Value value)
+    {
+        // Ends at a free place: half of them are.
+        for (auto at = place(what.hash()); places_[at] != 0; at = after(at))
+        {
+            entry& one = entries_[places_[at] - 1];
+            if (one.what.first != what.first || one.size != key.size())
+                continue;
+            if (BOOST_UNLIKELY(one.is_long()) ? one.bytes() == key
+                                              : one.what.second == what.second)
+                return combine(one.value, std::move(value));
+        }
+        insert(key, what, std::move(value));
+    }
 
     void combine(Value& old, Value value)
     {
@@ -297,20 +373,52 @@ private:
             check();
     }
 
-    BOOST_NOINLINE void insert(const key_view<Key>& key, Value value)
+    BOOST_NOINLINE void insert(std::string_view key, detail::digest what,
+                               Value value)
     {
         if constexpr (!plain)
             values_size_ += common::encoded_size(value);
-        if constexpr (std::is_same_v<Key, std::string>)
+        const auto hash = what.hash();
+        if (key.size() > detail::short_size)
         {
             keys_size_ += key.size();
             auto* kept = static_cast<char*>(keys_.allocate(key.size(), 1));
             key.copy(kept, key.size());
-            map_.emplace(std::string_view(kept, key.size()), std::move(value));
+            what.second = reinterpret_cast<std::uintptr_t>(kept);
         }
+        entries_.push_back({what, key.size(), std::move(value)});
+        if (entries_.size() > places_.size() / 2)
+            resize(places_.size() * 2);
         else
-            map_.emplace(key, std::move(value));
+            enter(hash, entries_.size());
         check();
+    }
+
+    // Where to look for a key first: by the upper bits, since the lower ones
+    // are the same for all keys of a partition.
+    std::size_t place(std::uint64_t hash) const
+    {
+        return static_cast<std::size_t>(hash >> shift_);
+    }
+    std::size_t after(std::size_t at) const
+    {
+        return (at + 1) & (places_.size() - 1);
+    }
+
+    void enter(std::uint64_t hash, std::size_t number)
+    {
+        auto at = place(hash);
+        while (places_[at] != 0) // ends at a free place: half of them are
+            at = after(at);
+        places_[at] = static_cast<std::uint32_t>(number);
+    }
+
+    void resize(std::size_t places)
+    {
+        places_.assign(places, 0);
+        shift_ = 64 - std::countr_zero(places);
+        for (std::size_t i = 0; i != entries_.size(); ++i)
+            enter(entries_[i].hash(), i + 1);
     }
 
     void check()
@@ -320,8 +428,8 @@ private:
         if constexpr (!plain) // what was combined may have become smaller
         {
             values_size_ = 0;
-            for (const auto& [key, value] : map_)
-                values_size_ += common::encoded_size(value);
+            for (const entry& one : entries_)
+                values_size_ += common::encoded_size(one.value);
             if (bytes() <= limit_)
                 return;
         }
@@ -331,8 +439,34 @@ private:
                               std::to_string(limit_) + " allowed");
     }
 
-    map map_;
-    std::pmr::monotonic_buffer_resource keys_;
+    // A record is a key, a string with its size before it, and a value.
+
+    static std::size_t record_size(const entry& one)
+    {
+        return (strings ? sizeof(std::uint64_t) : 0) + one.size +
+               common::encoded_size(one.value);
+    }
+
+    static void write_record(common::writer& to, const entry& one)
+    {
+        if constexpr (strings)
+            common::encode<std::uint64_t>(to, one.size);
+        if (!one.is_long() && to.rest.size() >= sizeof one.what)
+        {
+            // All of it, at a known size; what is too much is overwritten.
+            std::memcpy(to.rest.data(), &one.what, sizeof one.what);
+            to.rest = to.rest.subspan(one.size);
+        }
+        else
+            to.bytes(one.bytes().data(), one.size);
+        common::encode(to, one.value);
+    }
+
+    std::vector<entry> entries_;
+    // Where an entry is: its number, from 1 on; 0 is a free place.
+    std::vector<std::uint32_t> places_ = std::vector<std::uint32_t>(fewest);
+    int shift_ = 64 - std::countr_zero(fewest);
+    std::pmr::monotonic_buffer_resource keys_; // the long ones
     std::size_t keys_size_ = 0, values_size_ = 0, limit_;
 };
 

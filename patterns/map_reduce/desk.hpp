@@ -104,7 +104,7 @@ public:
         COMMON_FAULT_POINT("map_reduce.mapped");
         const auto size =
             store(split.index(),
-                  table_.partial(places_.partitions, partitioner<Job>{job_}));
+                  table_.partial(places_.partitions, partition_of_keys(job_)));
         end(split.index());
         return {size, emit.count, split.bytes(), split.failures(), {}};
     }
@@ -128,24 +128,24 @@ public:
     }
     // end::reduce[]
 
-    // Merges a slice of each partition: a range of the final order.
+    // Sorts a slice of each partition: a range of the final order.
     report merge(unsigned range, const std::vector<slice>& slices)
     {
         const auto task = places_.splits + places_.partitions + range;
         begin(task);
-        std::vector<run<Job>> runs;
+        std::vector<ranked<Job>> all;
+        std::size_t bytes = 0;
         for (std::uint64_t p = 0; p != slices.size(); ++p)
         {
-            const auto all = places_.view(places_.splits + p, slices[p].last);
-            run<Job> one(all.subspan(
-                std::min<std::uint64_t>(slices[p].first, all.size())));
-            if (one.next())
-                runs.push_back(one);
+            const auto [first, last] = slices[p];
+            run<Job> one(places_.view(places_.splits + p, last)
+                             .subspan(std::min(first, last)));
+            bytes += one.rest.size();
+            while (one.next()) // each turn takes a result
+                all.push_back({std::move(one.now)});
         }
-        std::vector<std::byte> merged;
-        merge_runs(runs, ordered<Job>{job_}, [&](const run<Job>& first) {
-            merged.insert(merged.end(), first.bytes.begin(), first.bytes.end());
-        });
+        sort(all, ordered<Job>{job_});
+        const auto merged = encoded(all, bytes);
         COMMON_FAULT_POINT("map_reduce.ordered");
         const auto size = store(task, merged);
         discard_partials(range);
@@ -164,6 +164,14 @@ private:
 
         void operator()(const key_view<typename Job::key>& one,
                         typename Job::value value)
+        {
+            ++count;
+            COMMON_FAULT_POINT("map_reduce.emit");
+            to.emit(one, std::move(value));
+        }
+        void operator()(const padded_view& one,
+                        typename Job::value value) requires
+            std::is_same_v<typename Job::key, std::string>
         {
             ++count;
             COMMON_FAULT_POINT("map_reduce.emit");
@@ -211,11 +219,11 @@ private:
     std::vector<std::byte>
     sorted_results(std::vector<std::uint64_t>& marks) const
     {
-        std::vector<result_entry<Job>> all;
+        std::vector<ranked<Job>> all;
         all.reserve(table_.size());
         for (const auto& [one, value] : table_)
             if (auto what = reduced(job_, one, value))
-                all.push_back({one, std::move(*what)});
+                all.push_back({{one, std::move(*what)}});
         const ordered<Job> order{job_};
         if (limit_ != 0 && limit_ < all.size())
         {
@@ -223,19 +231,25 @@ private:
             std::nth_element(all.begin(), end, all.end(), order);
             all.erase(end, all.end());
         }
-        std::sort(all.begin(), all.end(), order);
+        sort(all, order);
 
         std::size_t size = 0;
-        for (const auto& one : all)
-            size += result_codec<Job>::size(one);
-        std::vector<std::byte> bytes(size);
-        common::writer to{bytes};
         for (std::size_t i = 0; i != all.size(); ++i)
         {
             if (i % 64 == 0)
-                marks.push_back(size - to.rest.size());
-            result_codec<Job>::write(to, all[i]);
+                marks.push_back(size);
+            size += result_codec<Job>::size(all[i].result);
         }
+        return encoded(all, size);
+    }
+
+    static std::vector<std::byte> encoded(const std::vector<ranked<Job>>& all,
+                                          std::size_t size)
+    {
+        std::vector<std::byte> bytes(size);
+        common::writer to{bytes};
+        for (const auto& one : all)
+            result_codec<Job>::write(to, one.result);
         return bytes;
     }
 

@@ -38,8 +38,8 @@ struct word_count
     void map(map_reduce::text_split& split, auto& emit) const
     {
         while (const auto text = split.next())
-            map_reduce::for_each_word(
-                *text, [&](std::string_view word) { emit(word, 1); });
+            map_reduce::for_each_word(*text,
+                                      [&](const auto& word) { emit(word, 1); });
     }
 
     static bool before(const auto& a, const auto& b)

@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include "padded_view.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cstddef>
@@ -10,6 +12,10 @@
 #include <cstring>
 #include <string_view>
 #include <vector>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 namespace map_reduce {
 
@@ -29,60 +35,104 @@ constexpr bool is_word(char c)
     return folded(static_cast<unsigned char>(c)) != 0;
 }
 
-/// One bit for each of 64 bytes of ASCII: whether it is not zero.
-inline std::uint64_t nonzero(const unsigned char* bytes)
+namespace detail {
+
+using sixteen [[gnu::vector_size(16)]] = unsigned char;
+
+// Sixteen at once; true is 0xff.
+inline sixteen folded(sixteen c)
 {
-    static_assert(std::endian::native == std::endian::little);
-    std::uint64_t result = 0;
-    for (int i = 0; i < 64; i += 8)
-    {
-        std::uint64_t eight = 0;
-        std::memcpy(&eight, bytes + i, sizeof eight);
-        // Adding 127 sets the top bit of each byte that is not zero; the
-        // product then brings the eight of them together.
-        eight = ((eight + 0x7f7f7f7f7f7f7f7f) & 0x8080808080808080) >> 7;
-        result |= (eight * 0x0102040810204080 >> 56) << i;
-    }
-    return result;
+    using same_signed [[gnu::vector_size(16)]] = signed char;
+    // Added up so that a range ends with the largest signed number.
+    const auto within = [](sixteen x, unsigned char first, unsigned char last) {
+        const auto top = reinterpret_cast<same_signed>(
+            x + static_cast<unsigned char>(127 - last));
+        return reinterpret_cast<sixteen>(
+            top > static_cast<signed char>(126 - (last - first)));
+    };
+    const sixteen lower = c | static_cast<unsigned char>(0x20);
+    const auto underscore =
+        reinterpret_cast<sixteen>(c == static_cast<unsigned char>('_'));
+    return (lower & within(lower, 'a', 'z')) |
+           (c & (within(c, '0', '9') | underscore));
 }
 
+// One bit for each byte: whether it is not zero.
+inline std::uint64_t nonzero(sixteen bytes)
+{
+    static_assert(std::endian::native == std::endian::little);
+#ifdef __SSE2__ // one instruction collects the top bits
+    const auto some = reinterpret_cast<__m128i>(bytes != sixteen{});
+    return static_cast<unsigned>(_mm_movemask_epi8(some));
+#else
+    std::uint64_t halves[2];
+    std::memcpy(halves, &bytes, sizeof halves);
+    std::uint64_t result = 0;
+    for (int i = 1; i >= 0; --i)
+    {
+        // Of ASCII: adding 127 sets the top bit of each byte that is not zero;
+        // the product then brings the eight of them together.
+        const auto top =
+            ((halves[i] + 0x7f7f7f7f7f7f7f7f) & 0x8080808080808080) >> 7;
+        result = result << 8 | top * 0x0102040810204080 >> 56;
+    }
+    return result;
+#endif
+}
+
+// Folds 64 bytes; a bit is set for each that is part of a word.
+inline std::uint64_t fold(const char* from, char* to)
+{
+    std::uint64_t inside = 0;
+    for (int i = 0; i < 64; i += 16)
+    {
+        sixteen bytes;
+        std::memcpy(&bytes, from + i, sizeof bytes);
+        bytes = folded(bytes);
+        std::memcpy(to + i, &bytes, sizeof bytes);
+        inside |= nonzero(bytes) << i;
+    }
+    return inside;
+}
+
+} // namespace detail
+
 /// Calls `found(word)` for each word of a text, in order and in lower case.
-/// A word is a maximal run of [A-Za-z0-9_]; the std::string_view is valid
-/// during the call.
+/// A word is a maximal run of [A-Za-z0-9_]; the padded_view is valid during
+/// the call.
 ///
-/// Works in three steps on blocks that fit in the first-level cache, since
-/// the first two have no branch to mispredict: fold, find the edges of words
-/// 64 bytes at a time, visit the edges.
+/// Folds 64 bytes at a time, which takes no branch, and then goes from edge to
+/// edge of the words in them.
 template <class Found>
 void for_each_word(std::string_view text, Found found)
 {
-    constexpr std::size_t block = 32768, group = 64;
-    std::vector<unsigned char> lower;
+    constexpr std::size_t block = 8192, group = 64; // fits in the fastest cache
+    std::vector<char> lower;
     while (!text.empty())
     {
         std::size_t size = std::min(block, text.size());
         while (size < text.size() && is_word(text[size]))
             ++size; // a word is never cut
-        if (lower.size() < size + group)
-            lower.resize(size + group);
-        for (std::size_t i = 0; i < size; ++i)
-            lower[i] = folded(static_cast<unsigned char>(text[i]));
-        std::memset(lower.data() + size, 0, group); // ends the last word
+        if (lower.size() < size + 2 * group)
+            lower.resize(size + 2 * group); // a word can be read beyond its end
 
         std::uint64_t last = 0; // whether the byte before is part of a word
         std::size_t begin = 0;
         for (std::size_t at = 0; at <= size; at += group)
         {
-            const std::uint64_t inside = nonzero(lower.data() + at);
-            std::uint64_t edges = inside ^ (inside << 1 | last);
+            char tail[group] = {}; // its zeros end the last word
+            const char* from = text.data() + at;
+            if (size - at < group)
+                from = static_cast<const char*>(
+                    std::memcpy(tail, from, size - at));
+            const auto inside = detail::fold(from, lower.data() + at);
+            auto edges = inside ^ (inside << 1 | last);
             for (; edges != 0; edges &= edges - 1)
             {
                 const auto bit = std::countr_zero(edges);
                 const auto edge = at + static_cast<unsigned>(bit);
                 if ((inside >> bit & 1) == 0)
-                    found(std::string_view(
-                        reinterpret_cast<const char*>(lower.data()) + begin,
-                        edge - begin));
+                    found(padded_view(lower.data() + begin, edge - begin));
                 begin = edge;
             }
             last = inside >> 63;

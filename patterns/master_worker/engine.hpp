@@ -123,6 +123,14 @@ public:
     /// finish what they run.
     virtual void resize(unsigned role, unsigned workers) = 0;
 
+    /// Whether a worker of this role is there, will come, or may come by
+    /// itself.  Without one its tasks wait until `resize`.
+    virtual bool staffed(unsigned role) const
+    {
+        static_cast<void>(role);
+        return true;
+    }
+
     virtual capabilities can() const = 0;
 };
 

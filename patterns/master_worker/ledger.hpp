@@ -80,6 +80,24 @@ public:
     const std::vector<poison>& poisoned() const { return poison_; }
     bool idle() const { return active_.empty() && unsaved_.empty(); }
 
+    /// Whether all that is left are tasks that wait for workers of a role that
+    /// has none, and gets none but by a resize.
+    bool stalled() const
+    {
+        const auto unstaffed = [this](unsigned role) {
+            return engine_ != nullptr && !engine_->staffed(role);
+        };
+        bool some = false; // quickly: nearly always there is none
+        for (unsigned i = 0; i < roles_.size(); ++i)
+            some = some || ((!roles_[i].queue.empty() || !later_.empty()) &&
+                            unstaffed(i));
+        return some && unsaved_.empty() && due_.empty() &&
+               std::all_of(active_.begin(), active_.end(), [&](const auto& of) {
+                   const record& r = *of.second;
+                   return r.copies == 0 && unstaffed(r.how.role);
+               });
+    }
+
     statistics stats() const
     {
         auto result = counts_;
@@ -118,7 +136,8 @@ public:
 
     /// Works until `ready()`, or `deadline`.  Returns what `ready()` says.
     /// Throws std::logic_error when nothing is left that could make it true,
-    /// what the journal throws, and what `on_event` has thrown.
+    /// or, without a deadline, nobody who could work for it; what the journal
+    /// throws, and what `on_event` has thrown.
     template <class Ready>
     bool work_until(Ready ready, time_point deadline)
     {
@@ -129,6 +148,9 @@ public:
                 return true;
             if (idle() && due_.empty())
                 throw std::logic_error("no task is left that could end this");
+            if (deadline == time_point::max() && stalled())
+                throw std::logic_error("a task waits for workers of a role "
+                                       "that was resized to none");
             if (!work(deadline) && due_.empty() && clock::now() >= deadline)
                 return ready();
         }

@@ -107,7 +107,9 @@ public:
         if (std::uncaught_exceptions() == exceptions_)
             try
             {
-                run_until(common::deadline_after(options_.linger));
+                ledger_.work_until(
+                    [this] { return ledger_.idle() || ledger_.stalled(); },
+                    common::deadline_after(options_.linger));
             }
             catch (const std::exception&) // a journal that cannot be written
             {
@@ -176,7 +178,9 @@ public:
     void run() { run_until(time_point::max()); }
 
     /// Wants so many workers in a role from now on.  With none, its tasks wait
-    /// until there are some again, or somebody joins.
+    /// until there are some again, or somebody joins.  Where nobody can join,
+    /// who waits for them without a deadline gets a std::logic_error, as soon
+    /// as nothing else runs; the tasks are kept.
     void resize(unsigned workers, unsigned role = 0)
     {
         ledger_.carrier().resize(role, workers);

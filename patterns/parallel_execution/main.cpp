@@ -8,6 +8,7 @@
 #include "parallel_execution.hpp"
 
 #include "common/files.hpp"
+#include "common/mandelbrot.hpp"
 #include "common/options.hpp"
 
 #include <boost/timer/progress_display.hpp>
@@ -38,24 +39,11 @@ struct view
 {
     unsigned width, height;
 
-    // After how many steps the orbit of a pixel escapes, without jumps;
-    // negative if it does not within the limit.
     double escape(unsigned column, unsigned row) const
     {
-        constexpr int limit = 1000;
         const double step = 3.2 / width;
-        const double x = -0.7 + (column + 0.5 - width / 2.0) * step;
-        const double y = (row + 0.5 - height / 2.0) * step;
-        double re = 0, im = 0;
-        for (int n = 0; n < limit; ++n)
-        {
-            const double re2 = re * re, im2 = im * im;
-            if (re2 + im2 > 256)
-                return n + 1 - std::log2(std::log2(re2 + im2) / 2);
-            im = 2 * re * im + y;
-            re = re2 - im2 + x;
-        }
-        return -1;
+        return common::escape_time(-0.7 + (column + 0.5 - width / 2.0) * step,
+                                   (row + 0.5 - height / 2.0) * step, 1000);
     }
 };
 

@@ -9,6 +9,7 @@
 #include "thread_pool_multiprocessing.hpp"
 
 #include "common/files.hpp"
+#include "common/mandelbrot.hpp"
 #include "common/options.hpp"
 
 #include <png.h>
@@ -32,22 +33,6 @@ struct view
 {
     unsigned width, height, frames;
 };
-
-// After how many steps the orbit of a point escapes, without jumps; negative
-// if it does not within the limit.
-double escape(double x, double y)
-{
-    double re = 0, im = 0;
-    for (int n = 0; n < 400; ++n)
-    {
-        const double re2 = re * re, im2 = im * im;
-        if (re2 + im2 > 256)
-            return n + 1 - std::log2(std::log2(re2 + im2) / 2);
-        im = 2 * re * im + y;
-        re = re2 - im2 + x;
-    }
-    return -1;
-}
 
 std::uint8_t shade(double escape, double phase)
 {
@@ -87,9 +72,9 @@ bytes frame(unsigned number, const view& what, const common::chaos& chaos)
     for (unsigned row = 0; row < what.height; ++row)
         for (unsigned column = 0; column < what.width; ++column)
         {
-            const double e = escape(
+            const double e = common::escape_time(
                 -0.743643887037151 + (column + 0.5 - what.width / 2.0) * step,
-                0.13182590420533 + (row + 0.5 - what.height / 2.0) * step);
+                0.13182590420533 + (row + 0.5 - what.height / 2.0) * step, 400);
             for (const double phase : {0.0, 0.5, 1.1})
                 pixels.push_back(shade(e, phase));
         }

@@ -66,7 +66,7 @@ auto sorted(const Table& table)
     using key = std::remove_const_t<typename pair::first_type>;
     using kept = std::conditional_t<std::is_same_v<key, std::string_view>,
                                     std::string, key>;
-    std::map<kept, typename pair::second_type> result;
+    std::map<kept, std::remove_cvref_t<typename pair::second_type>> result;
     for (const auto& [one, value] : table)
         BOOST_TEST(result.emplace(one, value).second);
     return result;
@@ -150,6 +150,68 @@ BOOST_AUTO_TEST_CASE(a_table_does_not_refer_to_the_keys_it_was_given)
     table.emit("first", 1);
     BOOST_TEST(table.size() == 1);
     BOOST_TEST(sorted(table)["first"] == 2);
+}
+
+/// Whoever knows that 16 bytes can be read is only faster.
+BOOST_AUTO_TEST_CASE(a_padded_key_is_the_same_key)
+{
+    counts table, plain;
+    for (const auto& one : keys(5'000))
+    {
+        const auto roomy = one + "whatever follows";
+        table.emit(map_reduce::padded_view(roomy.data(), one.size()), 1);
+        table.emit(one, 1);
+        plain.emit(one, 2);
+    }
+    BOOST_TEST((sorted(table) == sorted(plain)));
+    BOOST_TEST((table.partial(16) == plain.partial(16)));
+}
+
+BOOST_AUTO_TEST_CASE(keys_that_differ_in_zeros_or_in_size_are_different)
+{
+    for (std::size_t size = 0; size != 40; ++size)
+        for (const char c : {'\0', 'x'})
+        {
+            counts table;
+            table.emit(std::string(size, c), 1);
+            table.emit(std::string(size + 1, c), 1);
+            table.emit(std::string(size, c) + '\0', 1);
+            BOOST_TEST(table.size() == (c == '\0' ? 2 : 3), size);
+        }
+}
+
+/// More than a short key, whatever it is.
+BOOST_AUTO_TEST_CASE(a_large_key_need_not_be_a_string)
+{
+    using large = std::array<std::uint64_t, 5>;
+    combine_table<large, std::uint64_t> table, back;
+    std::map<large, std::uint64_t> expected;
+    for (std::uint64_t n = 0; n < 3'000; ++n)
+    {
+        large key{};
+        key[n % 5] = n % 100;
+        table.emit(key, n);
+        expected[key] += n;
+    }
+    BOOST_TEST((sorted(table) == expected));
+    for (std::size_t p = 0; p < 3; ++p)
+        back.merge(partition_of(table.partial(3), p));
+    BOOST_TEST((sorted(back) == expected));
+}
+
+BOOST_AUTO_TEST_CASE(a_partition_is_what_by_hash_says)
+{
+    counts table;
+    for (const auto& one : keys(1'000))
+        table.emit(one, 1);
+    const auto bytes = table.partial(7);
+    for (std::size_t p = 0; p < 7; ++p)
+    {
+        counts one;
+        one.merge(partition_of(bytes, p));
+        for (const auto& [key, value] : one)
+            BOOST_TEST(map_reduce::by_hash()(key, 7) == p);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_key_is_a_string_or_what_equals_by_its_bytes)

@@ -21,6 +21,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -483,6 +484,66 @@ BOOST_AUTO_TEST_CASE(who_is_too_many_finishes_what_it_runs)
     const auto waits = m.submit(&square, 4);
     m.resize(1);
     BOOST_TEST(waits.get() == 16);
+}
+
+/// Only the thread that waits could call workers back.
+BOOST_AUTO_TEST_CASE(who_waits_for_a_role_without_workers_is_told_so)
+{
+    master m(sturdy(1));
+    BOOST_TEST(m.submit(&square, 3).get() == 9);
+    m.resize(0);
+    const auto waits = m.submit(&square, 4);
+    BOOST_CHECK_THROW(waits.get(), std::logic_error);
+    BOOST_CHECK_THROW(m.run(), std::logic_error);
+    BOOST_TEST(!waits.wait_until(master_worker::clock::now() +
+                                 std::chrono::milliseconds(20)));
+    BOOST_CHECK(waits.state() == master_worker::outcome::pending);
+    m.resize(1); // it was kept
+    BOOST_TEST(waits.get() == 16);
+}
+
+BOOST_AUTO_TEST_CASE(a_role_without_workers_does_not_keep_others_from_work)
+{
+    auto options = sturdy(1);
+    options.workers = {1, 1};
+    master m(options);
+    m.resize(0, 1);
+    master_worker::task_options second;
+    second.role = 1;
+    const auto waits = m.submit(second, &square, 4);
+    BOOST_TEST(m.submit(&square, 3).get() == 9);
+    BOOST_CHECK_THROW(waits.get(), std::logic_error);
+    BOOST_TEST(m.submit(&square, 5).get() == 25);
+    m.resize(1, 1);
+    BOOST_TEST(waits.get() == 16);
+}
+
+/// A callback runs in the thread that waits: it can.
+BOOST_AUTO_TEST_CASE(workers_may_be_called_back_by_a_callback)
+{
+    master m(sturdy(1));
+    counter begun{0}, gate{0};
+    const auto slow = m.submit(&hold, begun, gate);
+    BOOST_REQUIRE(work_until(m, [&] { return *begun == 1; }));
+    m.resize(0);
+    const auto waits = m.submit(&square, 4);
+    const auto back = slow.then([&m](const auto&) { m.resize(1); });
+    *gate = 1;
+    BOOST_TEST(waits.get() == 16);
+}
+
+BOOST_AUTO_TEST_CASE(the_end_of_a_master_does_not_wait_for_nobody)
+{
+    std::optional<handle<int>> waits;
+    const auto began = master_worker::clock::now();
+    {
+        master m(sturdy(1));
+        m.resize(0);
+        waits = m.submit(&square, 4);
+    }
+    BOOST_CHECK(waits->state() == master_worker::outcome::abandoned);
+    BOOST_TEST(
+        (master_worker::clock::now() - began < std::chrono::seconds(20)));
 }
 
 BOOST_AUTO_TEST_CASE(the_end_of_a_master_finishes_what_was_submitted)

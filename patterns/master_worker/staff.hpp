@@ -1,0 +1,480 @@
+// Copyright 2026 The Authors.
+// Distributed under the Boost Software License, Version 1.0.
+
+#pragma once
+
+#include "engine.hpp"
+#include "mailbox.hpp"
+#include "master_end.hpp"
+#include "reception.hpp"
+#include "seat.hpp"
+
+#include "common/error.hpp"
+#include "common/linux/door.hpp"
+#include "common/process.hpp"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace master_worker {
+
+/// Workers kept alive, each with a seat: started, watched, buried, replaced;
+/// their answers read, and what they leave behind given back.
+///
+/// It knows a death from the kernel, never from silence: a worker that is past
+/// a limit, or that has sent nonsense, is killed, then reaped, and only then
+/// its task is reported lost.  A replacement gets a fresh mailbox.
+class staff
+{
+public:
+    struct options
+    {
+        std::vector<unsigned> workers{1}; // of each role
+        std::size_t payload = 16u << 20;  // bytes of a task, and of a result
+        unsigned restarts = 10; // of a worker, with nothing done in between
+        std::chrono::milliseconds settled{10'000}; // alive so long: forgiven
+        std::chrono::milliseconds backoff{10};     // before the second restart
+        std::chrono::milliseconds longest_backoff{2'000};
+        unsigned start_failures = 3; // in a row, then it gives up
+        std::chrono::milliseconds start_deadline{60'000};
+        std::filesystem::path door; // where others may join; empty: nowhere
+        std::chrono::microseconds ahead{2'000}; // work that a worker may have
+                                                // behind a task; 0: none
+    };
+
+    /// How fast workers of a role are.
+    struct role_state
+    {
+        std::chrono::nanoseconds pace{0}; // of a task; 0: not known
+        unsigned depth = 1;               // tasks that a worker may have
+    };
+
+    /// `letter` is what a new worker is sent.  Throws std::invalid_argument.
+    staff(const options& wanted,
+          std::function<common::letter(const seat&)> letter)
+        : options_(wanted)
+        , roles_(wanted.workers.size())
+        , letter_(std::move(letter))
+    {
+        for (const auto workers : wanted.workers)
+            if (workers == 0 && wanted.door.empty())
+                throw std::invalid_argument("a role without workers needs a "
+                                            "door, by which they join");
+        if (!wanted.door.empty())
+            door_ = std::make_unique<reception>(wanted.door);
+        for (unsigned role = 0; role < wanted.workers.size(); ++role)
+            add(role, wanted.workers[role]);
+    }
+
+    staff(const staff&) = delete;
+
+    /// Lets workers that are idle leave, kills the others, reaps them all.
+    ~staff() { end_all(); }
+
+    /// Starts the first workers.  Throws when there is no process for one.
+    void start()
+    {
+        for (auto& one : seats_)
+            launch(*one, clock::now());
+    }
+
+    const std::vector<std::unique_ptr<seat>>& seats() const { return seats_; }
+    const role_state& role(unsigned number) const { return roles_[number]; }
+
+    /// By which others join; nullptr where they cannot.
+    const reception* door() const { return door_.get(); }
+
+    /// When it was looked after last; when that is due at the latest.
+    time_point tended() const { return tended_; }
+    time_point alarm() const { return alarm_; }
+
+    /// Takes the next thing that there is to say of workers.
+    bool report_next(report& into)
+    {
+        if (reports_.empty())
+            return false;
+        into = std::move(reports_.front());
+        reports_.pop_front();
+        return true;
+    }
+
+    /// Looks after all workers.
+    void tend(time_point now)
+    {
+        tended_ = now;
+        alarm_ = time_point::max();
+        if (door_ && !broken_)
+            seat_guests(now);
+        for (auto& one : seats_)
+        {
+            if (one->child)
+                watch(*one, now);
+            if (!one->child && !one->retiring && !one->guest && !broken_)
+            {
+                if (now >= one->start_again)
+                    try_launch(*one, now);
+                alarm_ = std::min(
+                    alarm_, one->child ? one->born + options_.start_deadline
+                                       : one->start_again);
+            }
+        }
+        std::erase_if(seats_, [](const auto& one) {
+            return (one->retiring || one->guest) && !one->child;
+        });
+    }
+
+    /// Wants so many in a role; those who are too many finish what they run.
+    void resize(unsigned role, unsigned workers)
+    {
+        unsigned here = 0;
+        for (auto& one : seats_)
+            if (one->role == role && !one->retiring && !one->guest &&
+                ++here > workers)
+                one->retiring = true;
+        if (here < workers)
+            add(role, workers - here);
+        tend(clock::now());
+    }
+
+    /// The first task of a worker has its turn from now on.
+    void begin_turn(seat& one, time_point now)
+    {
+        one.since = now;
+        if (one.out.empty())
+            return;
+        const auto& first = one.out.front();
+        if (first.deadline.count() > 0)
+            alarm_ = std::min(alarm_, now + first.deadline);
+        if (first.silence.count() > 0)
+            alarm_ = std::min(alarm_, now + first.silence / 2);
+    }
+
+    /// Reads an answer.  Returns false when there is nothing to report.
+    bool read(seat& one, report& r)
+    {
+        const auto asked = one.out.front();
+        bool failed = false;
+        const auto wrong = one.box.read(asked.task, r.content, failed, r.spent);
+        if (!wrong.empty())
+            return one.condemn(verdict::expelled, wrong), false;
+        r.what = failed ? report::kind::failed : report::kind::finished;
+        r.task = asked.task;
+        r.worker = one.number;
+        if (asked.measured)
+        {
+            const auto now = std::max(clock::now(), one.since);
+            r.spent.began = std::clamp(r.spent.began, one.since, now);
+            r.spent.ran = std::clamp<std::chrono::nanoseconds>(
+                r.spent.ran, std::chrono::nanoseconds(0), now - r.spent.began);
+        }
+        one.out.pop_front();
+        one.productive = true;
+        ++one.answers;
+        if (!one.box.news() || one.answers == master_end::slots)
+            keep_pace(one, clock::now());
+        return !asked.dropped;
+    }
+
+    /// Takes back what is posted from number `first` of `out` on, the last one
+    /// first, as far as the worker has not begun it.  Returns whether any.
+    bool recall(seat& one, std::size_t first)
+    {
+        const auto before = one.out.size();
+        while (one.why == verdict::none && one.out.size() > first &&
+               one.box.recall()) // ends: there are fewer each time
+        {
+            give_back(one.out.back());
+            one.out.pop_back();
+        }
+        return one.out.size() != before;
+    }
+
+private:
+    void give_back(const outstanding& one, const std::string& suspicion = {})
+    {
+        report r;
+        r.what = report::kind::returned;
+        r.task = one.task;
+        r.text = suspicion;
+        if (!one.dropped)
+            reports_.push_back(std::move(r));
+    }
+
+    // What came together took the same time each, so far as we know.  One that
+    // took long now and then (its CPU was taken from it) says little; several
+    // do.
+    void keep_pace(seat& one, time_point now)
+    {
+        auto& role = roles_[one.role];
+        const auto took = (now - one.since) / std::exchange(one.answers, 0u) +
+                          std::chrono::nanoseconds(1);
+        role.pace = role.pace.count() == 0
+                        ? took
+                        : (3 * role.pace + std::min<std::chrono::nanoseconds>(
+                                               took, 8 * role.pace)) /
+                              4;
+        role.depth =
+            1 + static_cast<unsigned>(std::min<std::int64_t>(
+                    master_end::slots - 1, options_.ahead / role.pace));
+        begin_turn(one, now);
+    }
+
+    // --- workers that come ------------------------------------------------
+
+    void add(unsigned role, unsigned count)
+    {
+        for (; count != 0; --count)
+        {
+            seats_.push_back(std::make_unique<seat>());
+            seats_.back()->number = ++numbers_;
+            seats_.back()->role = role;
+        }
+    }
+
+    // A guest has a seat for as long as he is there.
+    void seat_guests(time_point now)
+    {
+        auto came = door_->admit(now, static_cast<unsigned>(roles_.size()),
+                                 options_.payload);
+        for (auto& who : came)
+        {
+            seats_.push_back(std::make_unique<seat>());
+            auto& one = *seats_.back();
+            one.number = ++numbers_;
+            one.role = who.role;
+            one.guest = true;
+            one.box = master_end(std::move(who.mailbox));
+            one.bell = std::move(who.bell);
+            one.child = std::move(who.process);
+            one.line = std::move(who.line);
+            one.born = now;
+            one.launches = 1;
+        }
+        alarm_ = std::min(alarm_, door_->alarm());
+    }
+
+    // Throws when there is no process or no memory for it.
+    void launch(seat& one, time_point now)
+    {
+        one.ready = one.productive = false;
+        one.answers = 0;
+        one.why = verdict::none;
+        one.text.clear();
+        one.box = master_end(mailbox_memory::create(options_.payload));
+        one.bell = common::kernel::bell();
+        one.child = common::kernel::launch_thread::launch(
+            letter_(one).command("worker"));
+        one.born = now;
+        ++one.launches;
+        failed_launches_ = 0;
+    }
+
+    void try_launch(seat& one, time_point now)
+    {
+        try
+        {
+            launch(one, now);
+        }
+        catch (const std::exception& e) // later, perhaps
+        {
+            one.box = master_end();
+            one.start_again = now + options_.longest_backoff / 4;
+            if (++failed_launches_ >= options_.start_failures)
+                give_up(std::string("no worker can be started: ") + e.what());
+        }
+    }
+
+    // --- workers that go --------------------------------------------------
+
+    void watch(seat& one, time_point now)
+    {
+        const auto phase = one.box.phase();
+        if (!one.ready && phase == mailbox_memory::ready)
+        {
+            one.ready = true;
+            failed_starts_ = killed_starts_ = 0;
+            announce(report::kind::joined, one);
+        }
+        const auto pid = one.child.pid();
+        if (const auto status = one.child.try_reap())
+            return bury(one, pid, *status, now);
+        if (one.why != verdict::none)
+            return; // it is as good as dead
+        if (!one.ready && now >= one.born + options_.start_deadline)
+            return one.condemn(verdict::late, "did not get ready in time");
+        if (one.retiring && one.out.empty())
+            one.box.close();
+        if (!one.out.empty())
+            alarm_ = std::min(alarm_, one.enforce(now));
+    }
+
+    // The kernel has reported its death: nobody writes into its mailbox now.
+    void bury(seat& one, pid_t pid, common::exit_status status, time_point now)
+    {
+        if (one.guest && one.text.empty()) // it is not ours to reap
+            one.text = "process " + std::to_string(pid) +
+                       ", which had joined, is gone";
+        while (one.box.news() && one.why != verdict::expelled)
+        {
+            report answered; // before it died
+            if (read(one, answered))
+                reports_.push_back(std::move(answered));
+        }
+        const bool left =
+            status.success() && one.box.phase() == mailbox_memory::leaving;
+        // It runs one at a time, in order.  Where it has written nonsense, any
+        // of those could have done it: they are tried again one by one.
+        const bool doubtful =
+            one.why == verdict::expelled && one.out.size() > 1;
+        const bool charged = !one.out.empty() && !left && !doubtful &&
+                             (one.why == verdict::expelled || one.box.begun());
+        if (charged)
+        {
+            lose(one, pid, status);
+            one.out.pop_front();
+        }
+        for (const auto& task : one.out)
+            give_back(task, doubtful ? one.text : std::string());
+        one.out.clear();
+        const bool meant = left || one.why == verdict::unwanted ||
+                           (one.retiring && status.success());
+        announce(meant ? report::kind::left : report::kind::died, one, pid,
+                 status);
+        const bool excused = left || charged || doubtful || one.guest ||
+                             one.productive || one.retiring ||
+                             one.why == verdict::unwanted ||
+                             now > one.born + options_.settled;
+        const auto cause = one.box.cause();
+        one.box = master_end();
+        if (!one.ready && !excused)
+            count_failed_start(one, status, cause);
+        one.ready = false;
+        replace(one, excused, now);
+    }
+
+    // Reports the task that it ran.
+    void lose(const seat& one, pid_t pid, common::exit_status status)
+    {
+        report r;
+        r.what = report::kind::lost;
+        r.task = one.out.front().task;
+        r.worker = one.number;
+        r.pid = pid;
+        r.status = status;
+        r.why = one.why == verdict::timed_out  ? loss::timed_out
+                : one.why == verdict::stuck    ? loss::stuck
+                : one.why == verdict::expelled ? loss::expelled
+                                               : loss::died;
+        r.text = one.text;
+        r.spent.began = one.since;
+        r.spent.ran = clock::now() - one.since;
+        if (!one.out.front().dropped)
+            reports_.push_back(std::move(r));
+    }
+
+    // Who is killed from outside says nothing about the start-up.
+    void count_failed_start(const seat& one, common::exit_status status,
+                            const std::string& cause)
+    {
+        const bool by_others =
+            status.signal == SIGKILL && one.why == verdict::none;
+        ++(by_others ? killed_starts_ : failed_starts_);
+        if (failed_starts_ >= options_.start_failures ||
+            killed_starts_ > options_.restarts)
+            give_up("worker " + std::to_string(one.number) +
+                    " failed to start " +
+                    std::to_string(std::max(failed_starts_, killed_starts_)) +
+                    " times in a row: " +
+                    (!cause.empty()      ? cause
+                     : !one.text.empty() ? one.text
+                                         : common::describe(status)));
+    }
+
+    void replace(seat& one, bool excused, time_point now)
+    {
+        one.failures = excused ? 0 : one.failures + 1;
+        one.start_again = now;
+        if (one.failures > 1)
+            one.start_again += std::min(
+                options_.longest_backoff,
+                options_.backoff * (1 << std::min(one.failures - 2, 20u)));
+        const bool all_spent =
+            std::all_of(seats_.begin(), seats_.end(), [&](const auto& other) {
+                return other->role != one.role ||
+                       other->failures > options_.restarts;
+            });
+        if (all_spent && !one.retiring && !one.guest)
+            give_up("each worker died more than " +
+                    std::to_string(options_.restarts) +
+                    " times with nothing done");
+    }
+
+    void give_up(const std::string& why)
+    {
+        if (std::exchange(broken_, true))
+            return;
+        for (auto& one : seats_)
+            one->child.kill(SIGKILL);
+        report r;
+        r.what = report::kind::broken;
+        r.text = why;
+        reports_.push_back(std::move(r));
+    }
+
+    void announce(report::kind what, const seat& one, pid_t pid = 0,
+                  common::exit_status status = {})
+    {
+        report r;
+        r.what = what;
+        r.worker = one.number;
+        r.pid = pid != 0 ? pid : one.child.pid();
+        r.status = status;
+        r.text = !one.text.empty() || what == report::kind::joined
+                     ? one.text
+                     : common::describe(status);
+        reports_.push_back(std::move(r));
+    }
+
+    void end_all()
+    {
+        door_.reset();
+        for (auto& one : seats_)
+            if (one->child && (one->box.out() != 0 || !one->ready))
+                one->child.kill(SIGKILL);
+            else if (one->child)
+                one->box.close();
+        const auto patience = clock::now() + std::chrono::seconds(1);
+        for (auto& one : seats_)
+            if (one->child && !one->child.reap(patience))
+            {
+                one->child.kill(SIGKILL);
+                one->child.reap();
+            }
+    }
+
+    options options_;
+    std::vector<role_state> roles_;
+    std::function<common::letter(const seat&)> letter_;
+    std::vector<std::unique_ptr<seat>> seats_;
+    std::unique_ptr<reception> door_;
+    std::deque<report> reports_;
+    time_point tended_{}, alarm_{};
+    unsigned numbers_ = 0;
+    unsigned failed_launches_ = 0; // in a row, like ...
+    unsigned failed_starts_ = 0, killed_starts_ = 0;
+    bool broken_ = false;
+};
+
+} // namespace master_worker
