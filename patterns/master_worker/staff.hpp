@@ -307,9 +307,13 @@ private:
             failed_starts_ = killed_starts_ = 0;
             announce(report::kind::joined, one);
         }
-        const auto pid = one.child.pid();
-        if (const auto status = one.child.try_reap())
-            return bury(one, pid, *status, now);
+        if (one.child.ended())
+        {
+            one.child.kill_group(); // what its tasks started, and left
+            const auto pid = one.child.pid();
+            if (const auto status = one.child.try_reap())
+                return bury(one, pid, *status, now);
+        }
         if (one.why != verdict::none)
             return; // it is as good as dead
         if (!one.ready && now >= one.born + options_.start_deadline)
@@ -332,8 +336,8 @@ private:
             if (read(one, answered))
                 reports_.push_back(std::move(answered));
         }
-        const bool left =
-            status.success() && one.box.phase() == mailbox_memory::leaving;
+        const bool calm = status.success() || status.unknown;
+        const bool left = calm && one.box.phase() == mailbox_memory::leaving;
         // It runs one at a time, in order.  Where it has written nonsense, any
         // of those could have done it: they are tried again one by one.
         const bool doubtful =
@@ -348,8 +352,8 @@ private:
         for (const auto& task : one.out)
             give_back(task, doubtful ? one.text : std::string());
         one.out.clear();
-        const bool meant = left || one.why == verdict::unwanted ||
-                           (one.retiring && status.success());
+        const bool meant =
+            left || one.why == verdict::unwanted || (one.retiring && calm);
         announce(meant ? report::kind::left : report::kind::died, one, pid,
                  status);
         const bool excused = left || charged || doubtful || one.guest ||
