@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -20,6 +21,9 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <typeinfo>
+#include <utility>
 #include <vector>
 
 namespace common {
@@ -169,11 +173,12 @@ private:
         po::variables_map found;
         try
         {
-            po::store(po::command_line_parser(argc, argv)
-                          .options(options)
-                          .positional(rest)
-                          .run(),
-                      found);
+            const auto parsed = po::command_line_parser(argc, argv)
+                                    .options(options)
+                                    .positional(rest)
+                                    .run();
+            refuse_negative(parsed, options);
+            po::store(parsed, found);
             if (found.count("help") != 0)
             {
                 std::cout << "usage: " << usage_ << '\n'
@@ -201,6 +206,29 @@ private:
         return true;
     }
 
+    // An unsigned number would be read as one from the other end.
+    static void
+    refuse_negative(const boost::program_options::parsed_options& given,
+                    const boost::program_options::options_description& known)
+    {
+        namespace po = boost::program_options;
+        for (const auto& one : given.options)
+        {
+            const auto* const option = known.find_nothrow(one.string_key, true);
+            if (option == nullptr || one.value.empty() ||
+                !one.value[0].starts_with('-'))
+                continue;
+            const auto* const type = dynamic_cast<const po::typed_value_base*>(
+                option->semantic().get());
+            if (type != nullptr &&
+                (type->value_type() == typeid(unsigned short) ||
+                 type->value_type() == typeid(unsigned) ||
+                 type->value_type() == typeid(unsigned long)))
+                throw usage_error("--" + one.string_key +
+                                  " must be 0 or more, not " + one.value[0]);
+        }
+    }
+
     void parse_chaos(const std::string& text)
     {
         char* end = nullptr;
@@ -209,9 +237,10 @@ private:
                     chaos.probability <= 0.9;
         if (*end == ':')
         {
-            const char* seed = end + 1;
-            chaos.seed = std::strtoull(seed, &end, 10);
-            good = good && end != seed;
+            const char* const last = text.data() + text.size();
+            const auto read = std::from_chars(end + 1, last, chaos.seed);
+            good = good && read.ec == std::errc();
+            end += read.ptr - end;
         }
         if (!good || *end != '\0')
             throw usage_error("--chaos must be P or P:SEED with P from 0 to "

@@ -79,8 +79,7 @@ awaitable<int> serve_until_told(http_server& server)
 
 struct settings
 {
-    std::string address = "127.0.0.1";
-    unsigned short port = 8080;
+    http_server::tcp::endpoint where;
     unsigned drive = 0;
 };
 
@@ -113,8 +112,7 @@ int run(const settings& wanted, const common::program_line& line,
     asio::io_context io{1};
     pool workers(io, options_for(wanted, line));
     site here(workers, &tile, line.chaos);
-    http_server server(io.get_executor(),
-                       {asio::ip::make_address(wanted.address), wanted.port},
+    http_server server(io.get_executor(), wanted.where,
                        [&](const auto& asked, auto& client) {
                            return here.respond(asked, client);
                        });
@@ -158,6 +156,7 @@ int main(int argc, char* argv[])
     common::worker_main(argc, argv);
     namespace po = boost::program_options;
     long port = 8080, times = 0;
+    std::string address;
     settings wanted;
     common::program_line line("asynchronous_processing --port P",
                               "A web server on this machine: a fractal to drag "
@@ -165,10 +164,9 @@ int main(int argc, char* argv[])
                               "can watch and kill.");
     line.add("port", po::value(&port)->default_value(8080)->value_name("P"),
              "where to listen; 0: any that is free");
-    line.add(
-        "address",
-        po::value(&wanted.address)->default_value("127.0.0.1")->value_name("A"),
-        "the same; other than loopback, others can reach it");
+    line.add("address",
+             po::value(&address)->default_value("127.0.0.1")->value_name("A"),
+             "the same; other than loopback, others can reach it");
     line.add("drive", po::value(&times)->value_name("N"),
              "ask for N tiles over the wire, killing workers, print their "
              "checksums, and end");
@@ -182,7 +180,13 @@ int main(int argc, char* argv[])
                 throw common::usage_error("--drive must be 1 to 100000, not " +
                                           std::to_string(times));
             wanted.drive = static_cast<unsigned>(times);
-            wanted.port = times > 0 ? 0 : static_cast<unsigned short>(port);
+            boost::system::error_code error;
+            wanted.where = {asio::ip::make_address(address, error),
+                            static_cast<unsigned short>(times > 0 ? 0 : port)};
+            if (error)
+                throw common::usage_error("--address must be an IP address, "
+                                          "not '" +
+                                          address + "'");
             signal = run(wanted, line, statistics);
             return true;
         });

@@ -20,6 +20,7 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <algorithm>
 #include <array>
@@ -30,8 +31,10 @@
 #include <functional>
 #include <list>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -138,11 +141,11 @@ public:
         std::size_t open = 0;
     };
 
-    /// Listens.  Throws system_error when it cannot.
+    /// Listens.  Throws std::system_error when it cannot.
     http_server(const boost::asio::any_io_executor& where,
                 const tcp::endpoint& at, handler answer,
                 const server_limits& limits = {})
-        : acceptor_(where, at)
+        : acceptor_(listening(where, at))
         , answer_(std::move(answer))
         , limits_(limits)
         , tick_(where)
@@ -211,6 +214,21 @@ public:
     }
 
 private:
+    static tcp::acceptor listening(const boost::asio::any_io_executor& where,
+                                   const tcp::endpoint& at)
+    {
+        try
+        {
+            return tcp::acceptor(where, at);
+        }
+        catch (const boost::system::system_error& e)
+        {
+            std::ostringstream what;
+            what << "cannot listen on " << at;
+            throw std::system_error(e.code(), what.str());
+        }
+    }
+
     using parser = http::request_parser<http::string_body>;
 
     awaitable<void> pause(std::chrono::milliseconds time)

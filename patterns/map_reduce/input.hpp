@@ -7,10 +7,12 @@
 #include "common/worker.hpp"
 
 #include <boost/interprocess/detail/os_file_functions.hpp>
+#include <boost/interprocess/exceptions.hpp>
 #include <boost/interprocess/mapped_region.hpp>
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -46,9 +48,17 @@ inline bool end_of_line(char c)
 struct piece
 {
     std::string path;
-    std::uint64_t file_size = 0;
+    std::uint64_t file_size = 0; // 0: nobody knows, it is read to its end
     std::uint64_t first = 0, last = 0;
 };
+
+/// Opens a file to read it.  Without O_NONBLOCK a pipe that has taken its
+/// place would have us wait for its writer.
+inline common::kernel::descriptor open_file(const std::string& path)
+{
+    return common::kernel::descriptor(
+        ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+}
 
 /// A part of the input of about the usual size: a piece of a large file, or
 /// many small files.  Given to the mapper:
@@ -56,10 +66,11 @@ struct piece
 ///     while (const auto text = split.next())
 ///         ...
 ///
-/// Files are mapped where they lie, not copied.  One that cannot be read, or
-/// has become shorter than it was, is noted as a failure and left out.  (One
-/// that shrinks *while* it is mapped kills the worker; the next attempt finds
-/// it shorter.)
+/// Files are mapped where they lie, not copied; those that the kernel makes up
+/// as they are read (/proc, /sys) are read.  One that cannot be read, or has
+/// become shorter than it was, is noted as a failure and left out.  (One that
+/// shrinks *while* it is mapped kills the worker; the next attempt finds it
+/// shorter.)
 class text_split
 {
 public:
@@ -114,10 +125,7 @@ private:
 
     static file open(const piece& one)
     {
-        // Without O_NONBLOCK a pipe that has taken the file's place would
-        // have us wait for its writer.
-        file result{common::kernel::descriptor(
-            ::open(one.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK))};
+        file result{open_file(one.path)};
         struct stat now
         {
         };
@@ -132,6 +140,45 @@ private:
     }
 
     std::string_view records_of(const piece& one)
+    {
+        if (one.file_size == 0)
+            return all_of(open(one));
+        try
+        {
+            return mapped(one);
+        }
+        catch (const boost::interprocess::interprocess_exception& e)
+        {
+            // It has a size, but not in memory: /sys.
+            if (e.get_native_error() != ENODEV || one.first != 0 ||
+                one.last != one.file_size)
+                throw;
+            return all_of(open(one));
+        }
+    }
+
+    std::string_view all_of(const file& from)
+    {
+        constexpr std::size_t most = 64u << 20; // some have no end
+        text_.clear();
+        for (std::size_t done = 0;;) // ends with the file, or at the bound
+        {
+            text_.resize(done + (64u << 10));
+            const auto n =
+                ::read(from.fd.get(), text_.data() + done, text_.size() - done);
+            if (n < 0 && errno != EINTR)
+                common::kernel::fail("reading");
+            if (n > 0)
+                done += static_cast<std::size_t>(n);
+            text_.resize(done);
+            if (n == 0)
+                return text_;
+            if (done > most)
+                throw std::runtime_error("has no size, and more than 64 MiB");
+        }
+    }
+
+    std::string_view mapped(const piece& one)
     {
         // One byte more in front: it tells whether a record begins at `first`.
         const auto base = one.first == 0 ? 0 : one.first - 1;
@@ -163,6 +210,7 @@ private:
     std::uint64_t bytes_ = 0;
     std::vector<failure> failures_;
     boost::interprocess::mapped_region region_;
+    std::string text_; // of a file that cannot be mapped
 };
 
 /// Files as input, in the order given.
@@ -193,7 +241,7 @@ public:
                     {path, std::generic_category().message(errno)});
             else if (!S_ISREG(now.st_mode))
                 failures_.push_back({path, "not a regular file"});
-            else if (now.st_size > 0) // of nothing there is nothing to map
+            else if (now.st_size > 0 || has_text(path))
             {
                 const auto size = static_cast<std::uint64_t>(now.st_size);
                 files_.push_back({path, size, 0, size});
@@ -209,7 +257,9 @@ public:
         std::vector<split::recipe> result;
         std::uint64_t room = 0;
         for (const auto& file : files_)
-            for (auto at = file.first; at != file.last;) // moves on
+        {
+            auto at = file.first;
+            do // moves on; once where there is no size
             {
                 if (room == 0)
                 {
@@ -221,7 +271,8 @@ public:
                     {file.path, file.file_size, at, at + size});
                 at += size;
                 room -= std::min(room, size + open_cost);
-            }
+            } while (at != file.last);
+        }
         return result;
     }
 
@@ -238,6 +289,14 @@ public:
     const std::vector<failure>& failures() const { return failures_; }
 
 private:
+    // Without a size: most have none, some are made up as they are read.
+    static bool has_text(const std::string& path)
+    {
+        const auto file = open_file(path);
+        char first = 0;
+        return !file || ::read(file.get(), &first, 1) != 0;
+    }
+
     static constexpr std::uint64_t open_cost = 4096; // a file's, in bytes read
 
     record_end ends_;

@@ -31,14 +31,20 @@ namespace detail {
 
 inline windows make_windows(std::uint64_t splits, const options& how)
 {
+    // Each range of the results is merged from a slice of each partition.
+    if (how.partitions == 0 || how.partitions > 1024)
+        throw std::invalid_argument("a job has 1 to 1024 partitions, not " +
+                                    std::to_string(how.partitions));
     constexpr std::uint64_t page = 4096, most = std::uint64_t{1} << 46;
-    const auto size = (how.memory + page - 1) / page * page;
     const auto count = splits + 2 * std::uint64_t{how.partitions};
-    if (how.partitions == 0 || how.memory == 0 || size > most / count)
+    const auto limit = most / count / page * page;
+    if (how.memory == 0 || how.memory > limit)
         throw std::invalid_argument(
-            std::to_string(splits) + " splits, " +
-            std::to_string(how.partitions) + " partitions and " +
-            std::to_string(how.memory) + " bytes for each make no job");
+            "memory of " + std::to_string(splits) + " splits and " +
+            std::to_string(how.partitions) + " partitions is 1 to " +
+            std::to_string(limit) + " bytes for each, not " +
+            std::to_string(how.memory));
+    const auto size = (how.memory + page - 1) / page * page;
     return {common::segment("results", count * size, 0), splits, how.partitions,
             size};
 }
@@ -66,8 +72,11 @@ inline report report_of(const common::executor& workers,
             if (end == common::outcome::value)
                 return common::decode<report>(from);
             if (end == common::outcome::error)
+            {
+                const auto error = common::decode<common::error_message>(from);
                 failures.push_back(
-                    {name, common::decode<common::error_message>(from).what});
+                    {name, error.what.empty() ? error.type : error.what});
+            }
             else if (end == common::outcome::died)
                 failures.push_back(
                     {name, common::worker_died("it", t.deaths).what()});

@@ -25,7 +25,8 @@ struct options
 {
     common::crew::options staff;
     unsigned attempts = 3;           // of a task that kills its worker
-    unsigned partitions = 16;        // of the keys: tasks of the reduce phase
+    unsigned partitions = 16;        // of the keys, 1 to 1024: tasks of the
+                                     // reduce phase
     std::size_t memory = 256u << 20; // bytes of keys and values of one task
     std::size_t limit = 0; // results wanted: the first in order; 0: all
 };

@@ -52,6 +52,9 @@ struct options
     unsigned attempts = 3; // an item that has killed so many processes of one
                            // stage has failed; 1 to 4000
     unsigned retries = 0;  // of an item that throws, in the same process
+    std::chrono::milliseconds deadline{0}; // of an item in a stage, with its
+                                           // retries: then its process is
+                                           // killed; 0: none
     on_error errors = on_error::stop;
     std::function<void(const stage_error&)> skipped = {}; // told of each, in
                                                           // order
@@ -81,6 +84,11 @@ public:
             throw std::invalid_argument("an item may have 1 to 4000 attempts, "
                                         "not " +
                                         std::to_string(wanted.attempts));
+        constexpr auto longest = std::chrono::hours(24 * 365);
+        if (wanted.deadline.count() < 0 || wanted.deadline > longest)
+            throw std::invalid_argument(
+                "a deadline is 0 ms to a year, not " +
+                std::to_string(wanted.deadline.count()) + " ms");
         if (wanted.batch > most_batch)
             throw std::invalid_argument("a batch has 1 to 255 items, not " +
                                         std::to_string(wanted.batch));
@@ -129,7 +137,8 @@ public:
                         common::exhausted(name + ": " + cause)));
                 }},
             serve<F, In>{}, in, out, mine->meters,
-            stage_orders{index, options_.attempts, options_.retries},
+            stage_orders{index, options_.attempts, options_.retries,
+                         options_.deadline},
             common::packed<F>{part.function}));
     }
 

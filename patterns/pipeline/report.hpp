@@ -117,7 +117,8 @@ public:
     const std::string& stage() const { return stage_; }
     std::uint64_t item() const { return item_; } // as the source counts, from 0
 
-    /// Whether the item killed the stage's processes, instead of throwing.
+    /// Whether the item killed the stage's processes, or was too slow for its
+    /// deadline, instead of throwing.
     bool killed() const { return cause_.type.empty(); }
 
     /// What it threw; cause().rethrow() throws that type.

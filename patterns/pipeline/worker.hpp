@@ -11,9 +11,11 @@
 #include "common/crew.hpp"
 #include "common/fault.hpp"
 #include "common/lanes.hpp"
+#include "common/linux/kill_timer.hpp"
 #include "common/task.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -30,6 +32,7 @@ struct stage_orders
     unsigned stage = 0;    // its place, from 0 on
     unsigned attempts = 3; // of an item to kill a process, then it has failed
     unsigned retries = 0;  // of an item that throws
+    std::chrono::milliseconds deadline{0}; // of an item; 0: none
 };
 
 /// The life of a process of a stage: take a record, run, commit the result,
@@ -55,6 +58,8 @@ public:
         , how_(how)
         , function_(std::move(function))
     {
+        if (how_.deadline.count() != 0)
+            timer_.emplace();
     }
 
     /// Ends with the stream, which it closes behind itself.
@@ -89,6 +94,8 @@ private:
             [&](std::uint32_t part, const failure& why) {
                 results_.add(part, why);
             });
+        if (timer_)
+            timer_->call_off();
         if (head.running != 0)
         {
             head.running = 0; // who dies from now on has not died of an item
@@ -121,10 +128,17 @@ private:
             common::encode(to, what.tag | element_tag::killer);
         }
         if (deaths >= how_.attempts || (what.tag & element_tag::killer) != 0)
-            return fail(part,
-                        {"", "killed its process " +
-                                 std::to_string(how_.attempts) + " times"});
+            return fail(
+                part,
+                {"",
+                 "killed its process " + std::to_string(how_.attempts) +
+                     " times" +
+                     (timer_ ? ", or took longer than " +
+                                   std::to_string(how_.deadline.count()) + " ms"
+                             : "")});
         set_running(one.bytes, head.running);
+        if (timer_)
+            timer_->kill_after(how_.deadline);
         here() = {head.first + part, deaths};
         for (unsigned tries = 0;; ++tries) // ends with the last retry
         {
@@ -187,6 +201,8 @@ private:
     F function_;
     new_record results_; // kept for its memory
     std::optional<std::uint64_t> last_;
+    std::optional<common::kernel::kill_timer> timer_; // where items have
+                                                      // a deadline
 };
 
 /// The body of the processes of a stage.

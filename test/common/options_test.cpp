@@ -12,7 +12,9 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iostream>
 #include <sstream>
 #include <stdexcept>
@@ -25,9 +27,12 @@ namespace {
 struct run
 {
     template <class Body>
-    run(std::vector<std::string> arguments, Body body)
+    run(
+        std::vector<std::string> arguments, Body body,
+        std::function<void(common::program_line&)> add = [](auto&) {})
         : line("tool PATH...", "does nothing")
     {
+        add(line);
         arguments.insert(arguments.begin(), "tool");
         std::vector<char*> argv;
         for (auto& one : arguments)
@@ -76,7 +81,8 @@ BOOST_AUTO_TEST_CASE(a_bad_command_line_is_one_line_and_status_2)
           line{"--workers"}, line{"--unknown"}, line{"--chaos", "x"},
           line{"--chaos", "1"}, line{"--chaos", "-0.1"}, line{"--chaos", "nan"},
           line{"--chaos", "0.1:"}, line{"--chaos", "0.1:2x"},
-          line{"--chaos", "0.1 "}})
+          line{"--chaos", "0.1:-1"}, line{"--chaos", "0.1: 1"},
+          line{"--chaos", "0.1:99999999999999999999"}, line{"--chaos", "0.1 "}})
     {
         const run one(bad);
         BOOST_TEST(one.code == 2, bad.back());
@@ -84,6 +90,37 @@ BOOST_AUTO_TEST_CASE(a_bad_command_line_is_one_line_and_status_2)
         BOOST_TEST(one.err.rfind("tool: ", 0) == 0u);
         BOOST_TEST(one.out == "");
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_number_that_cannot_be_negative_is_refused_with_a_sign)
+{
+    unsigned few = 5;
+    std::size_t many = 5;
+    long any = 5;
+    const auto tool = [&](std::vector<std::string> words) {
+        return run(
+            words, [](auto&) { return true; },
+            [&](common::program_line& line) {
+                namespace po = boost::program_options;
+                line.add("few", po::value(&few), "");
+                line.add("many", po::value(&many), "");
+                line.add("any", po::value(&any), "");
+            });
+    };
+    for (const std::string name : {"--few", "--many"})
+        for (const auto& words :
+             {std::vector{name, std::string("-1")}, std::vector{name + "=-1"}})
+        {
+            const auto one = tool(words);
+            BOOST_TEST(one.code == 2);
+            BOOST_TEST(one.err == "tool: " + name +
+                                      " must be 0 or more, not -1 "
+                                      "(see --help)\n");
+        }
+    BOOST_TEST(tool({"--any", "-1", "--few", "0", "--many=7"}).code == 0);
+    BOOST_TEST(any == -1);
+    BOOST_TEST(few == 0u);
+    BOOST_TEST(many == 7u);
 }
 
 BOOST_AUTO_TEST_CASE(help_says_what_there_is_and_runs_nothing)

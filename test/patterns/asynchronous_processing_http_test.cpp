@@ -508,8 +508,25 @@ BOOST_AUTO_TEST_CASE(a_command_line_that_makes_no_sense_is_refused)
     BOOST_TEST(end({"--port", "x"}) == 2);
     BOOST_TEST(end({"--drive", "-1"}) == 2);
     BOOST_TEST(end({"--workers", "0"}) == 2);
-    BOOST_TEST(end({"--address", "nowhere"}) == 1);
+    BOOST_TEST(end({"--address", "nowhere"}) == 2);
     BOOST_TEST(end({"--help"}) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(what_the_server_cannot_do_it_says_in_one_line)
+{
+    const server first;
+    const auto port = std::to_string(first.port());
+    const auto says = [](const std::string& option, const std::string& value) {
+        return run_program(
+                   {{program("asynchronous_processing"), option, value}}, 20s)
+            .err;
+    };
+    BOOST_TEST(says("--port", port) ==
+               "asynchronous_processing: cannot listen on 127.0.0.1:" + port +
+                   ": Address already in use\n");
+    BOOST_TEST(says("--address", "nonsense") ==
+               "asynchronous_processing: --address must be an IP address, not "
+               "'nonsense' (see --help)\n");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

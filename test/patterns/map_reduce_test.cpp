@@ -599,10 +599,67 @@ BOOST_AUTO_TEST_CASE(a_split_that_needs_too_much_memory_is_named)
                "split 1 (" + large.string() + " from byte 0)");
     BOOST_TEST(found.failures()[0].what.find("bytes, more than") !=
                std::string::npos);
-    how.memory = 0;
-    BOOST_CHECK_THROW(
-        static_cast<void>(map_reduce::run(word_count{}, files({large}), how)),
-        std::invalid_argument);
+}
+
+BOOST_AUTO_TEST_CASE(numbers_that_make_no_job_are_refused_by_name)
+{
+    const test::directory here;
+    const files input({write(here / "text", "a b a")}, between_words);
+    const auto refused = [&](const map_reduce::options& how,
+                             const std::string& name) {
+        BOOST_CHECK_EXCEPTION(
+            static_cast<void>(map_reduce::run(word_count{}, input, how)),
+            std::invalid_argument, [&](const auto& e) {
+                return std::string(e.what()).find(name) != std::string::npos;
+            });
+    };
+    for (const auto memory : {std::size_t{0}, ~std::size_t{0},
+                              ~std::size_t{0} - 5000, std::size_t{1} << 46})
+    {
+        auto how = with(2);
+        how.memory = memory;
+        refused(how, "memory");
+    }
+    for (const unsigned partitions : {0u, 1025u, 20'000u, ~0u})
+    {
+        auto how = with(2);
+        how.partitions = partitions;
+        refused(how, "partitions");
+    }
+    auto how = with(2);
+    how.partitions = 1024;
+    how.memory = 100'000;
+    BOOST_TEST((as_map(map_reduce::run(word_count{}, input, how)) ==
+                counts{{"a", 2}, {"b", 1}}));
+}
+
+struct throws_a_number : word_count
+{
+    void map(text_split& split, auto& emit) const
+    {
+        word_count::map(split, emit);
+        if (split.index() == 0)
+            throw 42;
+    }
+    static std::uint64_t reduce(std::string_view word, std::uint64_t count)
+    {
+        if (word == "bad")
+            throw 42;
+        return count;
+    }
+};
+
+BOOST_AUTO_TEST_CASE(what_is_no_std_exception_is_a_failure_that_says_so)
+{
+    const test::directory here;
+    const auto a = write(here / "a", "first"), b = write(here / "b", "bad");
+    auto how = with(2);
+    how.partitions = 1;
+    const auto found = map_reduce::run(throws_a_number{},
+                                       files({a, b}, between_words, 1), how);
+    BOOST_REQUIRE(found.failures().size() == 2u);
+    for (const auto& one : found.failures())
+        BOOST_TEST(one.what == "(not a std::exception)", one.where);
 }
 
 BOOST_AUTO_TEST_CASE(a_partition_that_needs_too_much_memory_is_named)
@@ -614,6 +671,24 @@ BOOST_AUTO_TEST_CASE(a_partition_that_needs_too_much_memory_is_named)
         map_reduce::run(listing{}, indexes(0, 30'000, 1'000), how);
     BOOST_REQUIRE_EQUAL(found.failures().size(), 1u);
     BOOST_TEST(found.failures()[0].where == "partition 0");
+}
+
+// --- files that are not on a disk --------------------------------------------
+
+BOOST_AUTO_TEST_CASE(a_file_that_the_kernel_makes_up_is_read)
+{
+    const std::string name = "/proc/version"; // no size, no mapping
+    const auto found =
+        map_reduce::run(word_count{}, files({name}, between_words), with(2));
+    BOOST_TEST(plain(found.failures()) == "");
+    BOOST_TEST((as_map(found) == words_in(test::slurp(name))));
+    const std::string other = "/sys/kernel/mm/transparent_hugepage/enabled";
+    if (!std::filesystem::exists(other)) // a size, but no mapping
+        return;
+    const auto more =
+        map_reduce::run(word_count{}, files({other}, between_words), with(2));
+    BOOST_TEST(plain(more.failures()) == "");
+    BOOST_TEST((as_map(more) == words_in(test::slurp(other))));
 }
 
 // --- files that change -----------------------------------------------------

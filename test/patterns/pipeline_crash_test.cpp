@@ -21,12 +21,14 @@
 #include <cstdint>
 #include <optional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 namespace {
 
+using namespace std::chrono_literals;
 using pipeline::options;
 using pipeline::parallel;
 using pipeline::sink;
@@ -348,6 +350,78 @@ BOOST_AUTO_TEST_CASE(the_death_of_the_calling_process_leaves_no_stage)
     for (std::size_t i = 0; i < 2; ++i)
         BOOST_TEST(test::eventually(
             [&] { return stages[i] == 0 || ::kill(stages[i], 0) != 0; }));
+}
+
+// --- deadlines ---------------------------------------------------------------
+
+namespace {
+
+auto collect(std::vector<int>& to)
+{
+    return sink([&to](int i) { to.push_back(i); });
+}
+
+/// Never comes back with 13, the first time or each time.
+template <bool Always>
+int hang_at_13(int i)
+{
+    while (i == 13 && (Always || pipeline::current().attempt == 0))
+        ::pause();
+    return i;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_item_that_hangs_is_run_again_after_its_deadline)
+{
+    for (const unsigned batch : {1u, 16u})
+    {
+        std::vector<int> got;
+        auto line = source(count_to(100)) | parallel(2, &hang_at_13<false>) |
+                    collect(got);
+        options how;
+        how.batch = batch;
+        how.deadline = 1s;
+        const auto report = line.run(how);
+        BOOST_REQUIRE(got.size() == 100u);
+        for (std::size_t i = 0; i < got.size(); ++i)
+            BOOST_TEST(got[i] == static_cast<int>(i));
+        BOOST_TEST(report.deaths() >= 1u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_item_that_always_hangs_has_failed)
+{
+    std::vector<int> got;
+    auto line =
+        source(count_to(20)) | stage(&hang_at_13<true>, "slow") | collect(got);
+    options how;
+    how.attempts = 2;
+    how.deadline = 1s;
+    how.errors = pipeline::on_error::skip;
+    std::string told;
+    how.skipped = [&](const pipeline::stage_error& e) { told = e.what(); };
+    BOOST_TEST(line.run(how).poisoned == 1u);
+    BOOST_TEST(got.size() == 19u);
+    BOOST_TEST(told == "slow, item 13: killed its process 2 times, or took "
+                       "longer than 1000 ms");
+}
+
+BOOST_AUTO_TEST_CASE(a_stage_that_waits_for_items_has_no_deadline)
+{
+    std::vector<int> got;
+    options how;
+    how.deadline = 1s;
+    auto line = source([&, i = 0]() mutable {
+                    if (i == 1) // the stage has done the first one, and waits
+                        ::poll(nullptr, 0, 2'500);
+                    return i < 3 ? std::optional<int>(i++) : std::nullopt;
+                }) |
+                stage([](int i) { return i; }) | collect(got);
+    BOOST_TEST(line.run(how).deaths() == 0u);
+    BOOST_TEST(got.size() == 3u);
+    how.deadline = -1s;
+    BOOST_CHECK_THROW(line.run(how), std::invalid_argument);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
