@@ -44,6 +44,7 @@ public:
                                       // power of two
         unsigned readers = 64;        // seats 1 .. readers
         unsigned attempts = 3;        // of a record to be read, then it is dead
+        slots_are slots = slots_are::small; // memory for each of the records
     };
 
     lanes() = default;
@@ -58,7 +59,7 @@ public:
                 "power of two of records, 1 to 4095 readers and 1 to 4095 "
                 "attempts");
         const auto places = plan(wanted);
-        memory_ = segment("stream", places.size, places.slots);
+        memory_ = segment("stream", places.size, places.first_slot);
         head* h = new (memory_.data()) head{};
         h->places = places;
         attach();
@@ -77,8 +78,9 @@ private:
     struct layout // where things are; written once, before anybody else looks
     {
         std::uint64_t magic = 0x31656e61'6c436d43; // "CmClane1"
-        std::uint32_t lanes, readers, attempts, unused;
-        std::uint64_t bytes, records, heads, slots, rings, size;
+        std::uint32_t lanes, readers, attempts;
+        slots_are slots;
+        std::uint64_t bytes, records, heads, first_slot, rings, size;
     };
     struct head
     {
@@ -110,9 +112,9 @@ public:
     lane_head& lane(unsigned index) const { return heads_[index]; }
     ring memory_of(unsigned index) const
     {
-        auto* const slots =
-            reinterpret_cast<slot*>(memory_.data() + places_.slots);
-        return {{slots + index * places_.records, places_.records},
+        return {memory_.data() + places_.first_slot + index * slot_bytes(),
+                places_.records,
+                places_.slots,
                 {memory_.data() + places_.rings + index * places_.bytes,
                  places_.bytes}};
     }
@@ -328,6 +330,8 @@ private:
         return wanted.lanes - 1 < 4095 && wanted.readers - 1 < 4095 &&
                wanted.attempts - 1 < slot_control::most_attempts &&
                wanted.bytes >= 4096 && wanted.bytes <= std::size_t{64} << 30 &&
+               (wanted.slots == slots_are::small ||
+                wanted.slots == slots_are::roomy) &&
                std::has_single_bit(wanted.records) &&
                wanted.records <= std::size_t{1} << 30;
     }
@@ -343,18 +347,26 @@ private:
         s.attempts = wanted.attempts;
         s.bytes = round_up(wanted.bytes);
         s.records = wanted.records;
+        s.slots = wanted.slots;
         s.heads = sizeof(head);
-        s.slots = round_up(s.heads + s.lanes * sizeof(lane_head));
-        s.rings = round_up(s.slots + s.lanes * s.records * sizeof(slot));
+        s.first_slot = round_up(s.heads + s.lanes * sizeof(lane_head));
+        s.rings =
+            round_up(s.first_slot + s.lanes * s.records *
+                                        static_cast<std::size_t>(s.slots));
         s.size = s.rings + s.lanes * s.bytes;
         return s;
     }
 
+    std::size_t slot_bytes() const // of a lane
+    {
+        return places_.records * static_cast<std::size_t>(places_.slots);
+    }
+
     void back_slots(unsigned index, std::size_t count) const
     {
-        memory_.memory().reserve(places_.slots +
-                                     index * places_.records * sizeof(slot),
-                                 count * sizeof(slot));
+        memory_.memory().reserve(places_.first_slot + index * slot_bytes(),
+                                 count *
+                                     static_cast<std::size_t>(places_.slots));
     }
 
     void attach()
@@ -362,7 +374,7 @@ private:
         head_ = std::launder(reinterpret_cast<head*>(memory_.data()));
         const layout claimed = head_->places;
         const options wanted{claimed.lanes, claimed.bytes, claimed.records,
-                             claimed.readers, claimed.attempts};
+                             claimed.readers, claimed.attempts, claimed.slots};
         if (claimed.magic != layout{}.magic || !possible(wanted) ||
             plan(wanted).size != memory_.size())
             throw malformed("shared memory is not a stream");
@@ -474,6 +486,8 @@ private:
 
     std::size_t end_of(std::span<std::byte> room) const
     {
+        if (room.data() < begin_) // in its slot, which has memory
+            return 0;
         return static_cast<std::size_t>(room.data() - begin_) + room.size();
     }
 
@@ -647,6 +661,7 @@ private:
         for (;;) // each turn goes forward, or somebody else took the record
         {
             auto& control = memory.at(mine.at).control;
+            memory.expect(mine.at); // not a copy first, and then it to lease
             auto word = control.load(std::memory_order_acquire);
             auto now = slot_control::of(word);
             if (now.lap != memory.lap(mine.at))
