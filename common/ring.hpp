@@ -23,8 +23,9 @@ namespace common {
 // One process writes records into a ring, one after the other, round and
 // round.  Each record has a number, and a slot of its own until its memory is
 // free again.  Its bytes lie behind the slot, in the next lines, where they fit
-// and the ring has room there; otherwise elsewhere.  Nowhere are old bytes taken
-// for a slot.  One word of it, `control`, decides everything, as in a cell:
+// and the ring has room there; otherwise elsewhere.  Nowhere are old bytes
+// taken for a slot.  One word of it, `control`, decides everything, as in a
+// cell:
 //
 //   done       -> ready(0)      the writer, the bytes are written
 //   ready(a)   -> ready(a)      the writer: the last record has grown
@@ -249,19 +250,6 @@ public:
                 __builtin_prefetch(bytes_.data() + from + line);
     }
 
-    /// Moves the first lines of a record, which others will read next, to the
-    /// cache that all share: there they are found faster than in ours.
-    void hand_over(std::uint64_t number) const
-    {
-        const slot& one = at(number);
-        demote(&one);
-        const auto* const from = one.has_bytes()
-                                     ? reinterpret_cast<const std::byte*>(&one)
-                                     : bytes_.data() + place(number);
-        demote(from);
-        demote(from + 64); // a hint, even if nothing of it is there
-    }
-
     /// Fetches the lines from a place on, so that a writer finds them there.
     void expect_writes(std::size_t place, std::size_t lines) const
     {
@@ -271,16 +259,6 @@ public:
     }
 
 private:
-    // cldemote, which older processors take for a nop.
-    static void demote(const void* line)
-    {
-#if defined(__x86_64__)
-        asm volatile(".byte 0x0f, 0x1c, 0x07" : : "D"(line) : "memory");
-#else
-        static_cast<void>(line);
-#endif
-    }
-
     std::byte* slots_ = nullptr;
     std::size_t count_ = 0;
     slots_are kind_ = slots_are::small;
@@ -310,6 +288,7 @@ public:
             ++next_;
         if (next_ != 0)
             end_ = behind(next_ - 1);
+        expected_ = ring_.at(next_).control.load(std::memory_order_acquire);
         look();
     }
 
@@ -332,8 +311,9 @@ public:
     }
 
     /// Room for a record of `size` bytes, to be filled in place; nothing while
-    /// the ring is too full, or closed.  Claiming again forgets the first
-    /// claim.  Throws std::length_error for a record that never fits.
+    /// the ring is too full, or where it was seen to be closed.  Claiming again
+    /// forgets the first claim.  Throws std::length_error for a record that
+    /// never fits.
     std::optional<std::span<std::byte>> claim(std::size_t size)
     {
         if (size > ring_.largest())
@@ -349,9 +329,16 @@ public:
                 return std::nullopt;
         }
         slot& one = ring_.at(next_);
-        before_ = one.control.load(std::memory_order_relaxed);
-        if (closed())
-            return std::nullopt;
+        // Readers look at this slot all the time.  All of it is fetched at
+        // once, and not for a look: each line that they take back before the
+        // record is published has to come again.
+        ring_.expect(next_);
+        if (!free_to_claim())
+        {
+            expected_ = one.control.load(std::memory_order_relaxed);
+            if (closed())
+                return std::nullopt;
+        }
         one.place = static_cast<std::uint32_t>(claimed_ / ring::grain) |
                     (here ? slot::here : 0);
         one.size.store(static_cast<std::uint32_t>(size),
@@ -369,16 +356,17 @@ public:
         now.parts = parts;
         now.lap = ring_.lap(next_);
         // An exchange also orders the look at who sleeps.
-        if (!ring_.at(next_).control.compare_exchange_strong(before_,
+        if (!ring_.at(next_).control.compare_exchange_strong(expected_,
                                                              now.word()))
             return false;
-        ring_.hand_over(next_);
         end_ = behind(next_);
         size_ = ring_.at(next_).size.load(std::memory_order_relaxed);
         ++next_;
         ring_.expect(next_);
+        expected_ = ring_.at(next_).control.load(std::memory_order_relaxed);
         if (!ring_.at(next_ - 1).has_bytes())
-            ring_.expect_writes(end_, std::min<std::size_t>(16, size_ / 64 + 2));
+            ring_.expect_writes(end_,
+                                std::min<std::size_t>(16, size_ / 64 + 2));
         COMMON_FAULT_POINT("ring.published");
         return true;
     }
@@ -437,16 +425,33 @@ public:
     }
 
 private:
+    // Whether the next slot was free when its word was seen last: it can only
+    // have been closed since, and then `commit` fails.
+    bool free_to_claim() const
+    {
+        const auto seen = slot_control::of(expected_);
+        return seen.is == slot_control::state::done &&
+               seen.lap == ring_.lap(next_ - ring_.slots());
+    }
+
     static std::size_t round_up(std::size_t n)
     {
         return (n + ring::grain - 1) / ring::grain * ring::grain;
+    }
+
+    // Each record takes some, even if its bytes lie with its slot: so begin and
+    // end in one place mean that the bytes are full; whether they are empty,
+    // the numbers tell.
+    static std::size_t taken(std::size_t size)
+    {
+        return std::max(round_up(size), ring::grain);
     }
 
     std::size_t behind(std::uint64_t number) const
     {
         const slot& one = ring_.at(number);
         const auto size = one.size.load(std::memory_order_relaxed);
-        return ring_.place(number) + (one.has_bytes() ? 0 : round_up(size));
+        return ring_.place(number) + taken(one.has_bytes() ? 0 : size);
     }
 
     // How many bytes the last record may have more.
@@ -455,26 +460,25 @@ private:
         if (one.has_bytes())
             return ring_.largest_in_slot() - size_;
         const auto place = ring_.place(next_ - 1);
-        const auto end = place < tail_ ? tail_ - ring::grain : ring_.capacity();
+        const auto end = place < tail_ ? tail_ : ring_.capacity();
         return std::min(end - place, ring_.largest()) - size_;
     }
 
     // Sets `claimed_`, the place for `size` bytes in one piece.  One slot stays
-    // free, to close the ring there; and a grain, so that begin and end in one
-    // place mean that no bytes are in use.
+    // free, to close the ring there.
     bool fits(std::size_t size)
     {
         if (next_ - seen_freed_ == ring_.slots() - 1)
             return false;
-        const auto need = round_up(size);
+        const auto need = taken(size);
         if (next_ == seen_freed_)
             claimed_ = 0;
-        else if (end_ < tail_)
-            claimed_ = end_ + need < tail_ ? end_ : none;
+        else if (end_ <= tail_)
+            claimed_ = end_ + need <= tail_ ? end_ : none;
         else if (end_ + need <= ring_.capacity())
             claimed_ = end_;
         else
-            claimed_ = need < tail_ ? 0 : none;
+            claimed_ = need <= tail_ ? 0 : none;
         return claimed_ != none;
     }
 
@@ -483,14 +487,15 @@ private:
     ring ring_;
     const std::atomic<std::uint64_t>* freed_ = nullptr;
     std::uint64_t seen_freed_ = 0, next_ = 0;
-    std::uint64_t before_ = 0; // the slot's word when room was claimed
-    unsigned growth_ = 0;      // parts that it was claimed for
-    unsigned taken_ = 0;       // records in a row that could not grow any more
-    unsigned unlooked_ = 0;    // so many more are not looked at
-    bool crowded_ = false;     // a reader had not taken the last one yet
-    std::size_t size_ = 0;     // bytes that it committed of the last record,
-                               // if any; the slot says more when a growth came
-                               // to nothing
+    std::uint64_t expected_ = 0; // the word of the next slot, seen last
+    std::uint64_t before_ = 0;   // of the last one, when it was to grow
+    unsigned growth_ = 0;        // parts that it was claimed for
+    unsigned taken_ = 0;    // records in a row that could not grow any more
+    unsigned unlooked_ = 0; // so many more are not looked at
+    bool crowded_ = false;  // a reader had not taken the last one yet
+    std::size_t size_ = 0;  // bytes that it committed of the last record,
+                            // if any; the slot says more when a growth came
+                            // to nothing
     // The bytes in use lie from `tail_` to `end_`, perhaps around the end.
     std::size_t end_ = 0, tail_ = 0, claimed_ = 0;
 };

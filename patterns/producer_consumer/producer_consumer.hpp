@@ -5,9 +5,10 @@
 
 #include "async_consumer.hpp"
 #include "consumer.hpp"
-#include "large.hpp"
 #include "producer.hpp"
 #include "supervisor.hpp"
+
+#include "common/large.hpp"
 
 #include "common/task.hpp" // error_message
 
@@ -23,6 +24,8 @@
 #include <vector>
 
 namespace producer_consumer {
+
+using common::large;
 
 struct queue_options
 {
