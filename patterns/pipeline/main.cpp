@@ -33,7 +33,7 @@
 namespace {
 
 using bytes = std::vector<unsigned char>;
-using in_place = common::large<unsigned char>; // not copied on its way
+using in_place = common::large<unsigned char>; // read where it lies
 namespace kernel = common::kernel;
 
 constexpr std::size_t window = 32 * 1024; // how far back a match can reach
@@ -180,7 +180,6 @@ void compress(const common::program_line& line, const settings& how, int in,
 {
     pipeline::options options;
     options.edge_bytes = 4 * (how.block + window) + (64 << 10);
-    options.batch = 1;      // a process has room for one result
     options.attempts = 200; // what kills a process here comes from outside
     options.staff.restarts = UINT_MAX;
     options.staff.backoff = {};
