@@ -13,12 +13,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
-#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace common {
 
@@ -44,6 +42,7 @@ public:
                                       // power of two
         unsigned readers = 64;        // seats 1 .. readers
         unsigned attempts = 3;        // of a record to be read, then it is dead
+        slots_are slots = slots_are::small; // memory for each of the records
     };
 
     lanes() = default;
@@ -58,7 +57,7 @@ public:
                 "power of two of records, 1 to 4095 readers and 1 to 4095 "
                 "attempts");
         const auto places = plan(wanted);
-        memory_ = segment("stream", places.size, places.slots);
+        memory_ = segment("stream", places.size, places.first_slot);
         head* h = new (memory_.data()) head{};
         h->places = places;
         attach();
@@ -77,8 +76,9 @@ private:
     struct layout // where things are; written once, before anybody else looks
     {
         std::uint64_t magic = 0x31656e61'6c436d43; // "CmClane1"
-        std::uint32_t lanes, readers, attempts, unused;
-        std::uint64_t bytes, records, heads, slots, rings, size;
+        std::uint32_t lanes, readers, attempts;
+        slots_are slots;
+        std::uint64_t bytes, records, heads, first_slot, rings, size;
     };
     struct head
     {
@@ -110,9 +110,9 @@ public:
     lane_head& lane(unsigned index) const { return heads_[index]; }
     ring memory_of(unsigned index) const
     {
-        auto* const slots =
-            reinterpret_cast<slot*>(memory_.data() + places_.slots);
-        return {{slots + index * places_.records, places_.records},
+        return {memory_.data() + places_.first_slot + index * slot_bytes(),
+                places_.records,
+                places_.slots,
                 {memory_.data() + places_.rings + index * places_.bytes,
                  places_.bytes}};
     }
@@ -328,6 +328,8 @@ private:
         return wanted.lanes - 1 < 4095 && wanted.readers - 1 < 4095 &&
                wanted.attempts - 1 < slot_control::most_attempts &&
                wanted.bytes >= 4096 && wanted.bytes <= std::size_t{64} << 30 &&
+               (wanted.slots == slots_are::small ||
+                wanted.slots == slots_are::roomy) &&
                std::has_single_bit(wanted.records) &&
                wanted.records <= std::size_t{1} << 30;
     }
@@ -343,26 +345,34 @@ private:
         s.attempts = wanted.attempts;
         s.bytes = round_up(wanted.bytes);
         s.records = wanted.records;
+        s.slots = wanted.slots;
         s.heads = sizeof(head);
-        s.slots = round_up(s.heads + s.lanes * sizeof(lane_head));
-        s.rings = round_up(s.slots + s.lanes * s.records * sizeof(slot));
+        s.first_slot = round_up(s.heads + s.lanes * sizeof(lane_head));
+        s.rings =
+            round_up(s.first_slot +
+                     s.lanes * s.records * static_cast<std::size_t>(s.slots));
         s.size = s.rings + s.lanes * s.bytes;
         return s;
     }
 
+    std::size_t slot_bytes() const // of a lane
+    {
+        return places_.records * static_cast<std::size_t>(places_.slots);
+    }
+
     void back_slots(unsigned index, std::size_t count) const
     {
-        memory_.memory().reserve(places_.slots +
-                                     index * places_.records * sizeof(slot),
-                                 count * sizeof(slot));
+        memory_.memory().reserve(places_.first_slot + index * slot_bytes(),
+                                 count *
+                                     static_cast<std::size_t>(places_.slots));
     }
 
     void attach()
     {
         head_ = std::launder(reinterpret_cast<head*>(memory_.data()));
         const layout claimed = head_->places;
-        const options wanted{claimed.lanes, claimed.bytes, claimed.records,
-                             claimed.readers, claimed.attempts};
+        const options wanted{claimed.lanes,   claimed.bytes,    claimed.records,
+                             claimed.readers, claimed.attempts, claimed.slots};
         if (claimed.magic != layout{}.magic || !possible(wanted) ||
             plan(wanted).size != memory_.size())
             throw malformed("shared memory is not a stream");
@@ -388,306 +398,6 @@ struct codec<lanes>
         result.attach();
         return result;
     }
-};
-
-/// The writing end of one lane: for one thread of one process at a time.
-///
-/// A writer that takes the lane of one that died goes on behind the last
-/// record that was committed.
-class lane_writer
-{
-public:
-    /// Throws std::system_error when there is no memory for the lane.
-    lane_writer(lanes stream, unsigned index)
-        : stream_(std::move(stream))
-        , index_(index)
-        , begin_(stream_.memory_of(index).begin())
-    {
-        stream_.use(index);
-        backed_ = stream_.back(index, 1);
-        writer_ =
-            ring_writer(stream_.memory_of(index), stream_.lane(index).freed);
-    }
-
-    /// As ring_writer::claim.  Throws std::system_error when the record needs
-    /// memory that the system does not have.
-    std::optional<std::span<std::byte>> claim(std::size_t size)
-    {
-        auto room = writer_.claim(size);
-        if (!room || end_of(*room) > backed_)
-        {
-            stream_.advance(index_); // readers do it now and then only
-            writer_.look(); // it may begin again, where memory is already
-            room = writer_.claim(size);
-        }
-        return backed(room);
-    }
-
-    /// The same, waiting for room until `deadline`, until the stream is
-    /// closed, or until `interrupted()`.
-    template <class Interrupted>
-    std::optional<std::span<std::byte>>
-    claim_until(time_point deadline, std::size_t size, Interrupted interrupted)
-    {
-        auto room = claim(size);
-        if (room)
-            return room;
-        // While it spins it looks at one word, and leaves the slots to the
-        // readers; before it sleeps it looks at all.
-        stream_.lane(index_).room.wait_until(
-            [&] { return (room = writer_.claim(size)).has_value(); }, deadline,
-            [&] { return (room = claim(size)) || closed() || interrupted(); });
-        return backed(room);
-    }
-
-    /// Publishes what was claimed last.  False when the stream was closed
-    /// meanwhile.
-    bool commit(unsigned parts = 1)
-    {
-        if (!writer_.commit(parts))
-            return false;
-        stream_.work().notify_one();
-        return true;
-    }
-
-    /// As ring_writer::grow and commit_growth.
-    std::optional<std::span<std::byte>>
-    grow(std::size_t size, unsigned most_parts, unsigned parts = 1)
-    {
-        return backed(writer_.grow(size, most_parts, parts));
-    }
-    bool commit_growth()
-    {
-        if (!writer_.commit_growth())
-            return false;
-        stream_.work().notify_one();
-        return true;
-    }
-
-    bool closed() const { return stream_.closed(); }
-    unsigned index() const { return index_; }
-    const lanes& stream() const { return stream_; }
-    const ring_writer& place() const { return writer_; }
-
-private:
-    using maybe_room = std::optional<std::span<std::byte>>;
-
-    std::size_t end_of(std::span<std::byte> room) const
-    {
-        return static_cast<std::size_t>(room.data() - begin_) + room.size();
-    }
-
-    // The same room, with memory behind it: to touch it cannot end in SIGBUS.
-    maybe_room backed(maybe_room room)
-    {
-        if (room && end_of(*room) > backed_)
-            backed_ = stream_.back(index_, end_of(*room));
-        return room;
-    }
-
-    lanes stream_;
-    unsigned index_;
-    const std::byte* begin_;
-    std::size_t backed_ = 0; // bytes of the lane that have memory
-    ring_writer writer_;
-};
-
-/// A record that a reader holds.
-struct lease
-{
-    unsigned lane = 0;
-    std::uint64_t number = 0;
-    std::uint64_t word = 0;     // of its slot
-    std::span<std::byte> bytes; // until it is acknowledged; what the reader
-                                // writes there, the next one finds
-
-    /// How often it was leased before.
-    unsigned attempt() const { return slot_control::of(word).attempt; }
-    unsigned parts() const { return slot_control::of(word).parts; }
-};
-
-/// The reading end: one for each process that reads, for one thread.
-class lane_reader
-{
-public:
-    /// `seat` is 1 or more, and nobody else's.
-    lane_reader(lanes stream, unsigned seat)
-        : stream_(std::move(stream))
-        , seat_(seat)
-    {
-        if (seat == 0 || seat > stream_.readers())
-            throw std::invalid_argument("no seat " + std::to_string(seat));
-        for (unsigned i = 0; i < stream_.size(); ++i)
-            cursors_.push_back({stream_.memory_of(i),
-                                stream_.lane(i).freed.load(),
-                                stream_.lane(i).returned.load(), true});
-    }
-
-    /// Leases a ready record, if there is one; of the lane that had the last
-    /// one, as long as it has more.
-    std::optional<lease> take()
-    {
-        auto one = take_any();
-        if (!one && streak_ >= busy)
-        {
-            // It caught up with a writer in full flow.  To look at each slot
-            // just as it is written takes the line away from the writer for
-            // every record; so it falls behind a little first.
-            for (int i = 0; i < 32; ++i)
-                relax();
-            one = take_any();
-        }
-        misses_ = one ? 0 : misses_ + 1;
-        if (one)
-            ++streak_;
-        else if (misses_ >= rest) // no flow: an answer, perhaps
-            streak_ = 0;
-        return one;
-    }
-
-    /// The record is done with.  False when it is not this reader's any more.
-    bool acknowledge(const lease& one)
-    {
-        return finish(one, slot_control::state::done);
-    }
-
-    /// The record is for lanes::take_dead.  False as above.
-    bool bury(const lease& one)
-    {
-        return finish(one, slot_control::state::dead);
-    }
-
-    /// Whether the record is still this reader's.
-    bool holds(const lease& one) const
-    {
-        return cursors_[one.lane].memory.at(one.number).control.load() ==
-               one.word;
-    }
-
-    /// The record goes back, for anybody.  False when it is not this reader's
-    /// any more.
-    bool give_back(const lease& one)
-    {
-        return stream_.give_back(one.lane, one.number,
-                                 slot_control::of(one.word));
-    }
-
-    const lanes& stream() const { return stream_; }
-    unsigned seat() const { return seat_; }
-
-private:
-    struct cursor
-    {
-        ring memory;
-        std::uint64_t at;
-        std::uint32_t returned;
-        bool all; // looks at each record until the end, not from the hint on
-    };
-
-    bool finish(const lease& one, slot_control::state how)
-    {
-        auto word = one.word;
-        auto done = slot_control::of(word);
-        done.is = how;
-        done.owner = 0;
-        COMMON_FAULT_POINT("lanes.acknowledging");
-        auto& lane = stream_.lane(one.lane);
-        if (!cursors_[one.lane]
-                 .memory.at(one.number)
-                 .control.compare_exchange_strong(word, done.word()))
-            return false;
-        COMMON_FAULT_POINT("lanes.acknowledged");
-        // About every 32 parts, since who bounds them counts parts; or when
-        // somebody sleeps until there is room.
-        if (one.number % std::max(1u, 32 / std::max(1u, one.parts())) == 0)
-            stream_.advance(one.lane);
-        if (lane.room.awaited())
-        {
-            stream_.advance(one.lane);
-            lane.room.notify_all();
-        }
-        if (stream_.closed()) // others wait for the last one
-        {
-            stream_.advance(one.lane);
-            stream_.work().notify_all();
-        }
-        return true;
-    }
-
-    static constexpr unsigned busy = 4; // records in a row without a rest
-    static constexpr unsigned rest = 8; // looks in vain
-
-    std::optional<lease> take_any()
-    {
-        const auto used = stream_.used();
-        for (unsigned n = 0; n < used; ++n)
-        {
-            if (auto one = take_from(lane_))
-                return one;
-            lane_ = lane_ + 1 >= used ? 0 : lane_ + 1;
-        }
-        return std::nullopt;
-    }
-
-    std::optional<lease> take_from(unsigned index)
-    {
-        auto& lane = stream_.lane(index);
-        auto& mine = cursors_[index];
-        const auto& memory = mine.memory;
-        if (const auto r = lane.returned.load(std::memory_order_acquire);
-            r != mine.returned)
-        {
-            mine.at = lane.freed.load(std::memory_order_acquire);
-            mine.returned = r;
-            mine.all = true;
-        }
-        if (!mine.all)
-            mine.at =
-                std::max(mine.at, lane.hint.load(std::memory_order_relaxed));
-        for (;;) // each turn goes forward, or somebody else took the record
-        {
-            auto& control = memory.at(mine.at).control;
-            auto word = control.load(std::memory_order_acquire);
-            auto now = slot_control::of(word);
-            if (now.lap != memory.lap(mine.at))
-            {
-                // Nothing there yet; or long gone, and we were slow.
-                const auto f = lane.freed.load(std::memory_order_acquire);
-                if (f > mine.at)
-                {
-                    mine.at = f;
-                    continue;
-                }
-                mine.all = false;
-                return std::nullopt;
-            }
-            if (now.is == slot_control::state::end)
-            {
-                mine.all = false;
-                return std::nullopt;
-            }
-            if (now.is == slot_control::state::ready)
-            {
-                memory.expect_reads(mine.at); // while the slot becomes ours
-                now.is = slot_control::state::leased;
-                now.owner = seat_;
-                if (!control.compare_exchange_strong(word, now.word()))
-                    continue;
-                COMMON_FAULT_POINT("lanes.leased");
-                const auto number = mine.at++;
-                if (!mine.all)
-                    lane.hint.store(mine.at, std::memory_order_relaxed);
-                return lease{index, number, now.word(), memory.bytes(number)};
-            }
-            ++mine.at;
-        }
-    }
-
-    lanes stream_;
-    unsigned seat_;
-    unsigned lane_ = 0;
-    unsigned streak_ = 0, misses_ = 0;
-    std::vector<cursor> cursors_;
 };
 
 } // namespace common

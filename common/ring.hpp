@@ -5,6 +5,7 @@
 
 #include "common/error.hpp"
 #include "common/fault.hpp"
+#include "common/spin.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -21,8 +22,10 @@ namespace common {
 
 // One process writes records into a ring, one after the other, round and
 // round.  Each record has a number, and a slot of its own until its memory is
-// free again; its bytes lie elsewhere, so that old bytes are never taken for a
-// slot.  One word of the slot, `control`, decides everything, as in a cell:
+// free again.  Its bytes lie behind the slot, in the next lines, where they fit
+// and the ring has room there; otherwise elsewhere.  Nowhere are old bytes
+// taken for a slot.  One word of it, `control`, decides everything, as in a
+// cell:
 //
 //   done       -> ready(0)      the writer, the bytes are written
 //   ready(a)   -> ready(a)      the writer: the last record has grown
@@ -76,32 +79,51 @@ struct slot_control
 /// What is known of a record.
 struct slot
 {
+    static constexpr std::uint32_t here = std::uint32_t{1} << 31;
+
     std::atomic<std::uint64_t> control; // see above
-    std::uint32_t place;             // of its bytes / 16: writer, before ready
-    std::atomic<std::uint32_t> size; // of them: writer, before ready, and
+    // Where the ring's bytes went on when it was written, in grains; with
+    // `here` if its own lie behind this slot: writer, before ready.
+    std::uint32_t place;
+    std::atomic<std::uint32_t> size; // of its bytes: writer, before ready, and
                                      // before the record has grown
+
+    bool has_bytes() const { return (place & here) != 0; }
 };
 static_assert(sizeof(slot) == 16);
+
+/// What slots of a ring are like.
+enum class slots_are : std::size_t
+{
+    small = sizeof(slot),
+    roomy = 128 // two lines, which the hardware moves together: with the bytes
+                // of a small record.  It comes in the time of one line.
+};
 
 /// The memory of a ring, as every process sees it.
 class ring
 {
 public:
-    static constexpr std::size_t grain = 16; // of places
+    static constexpr std::size_t grain = 64; // of places: no two records share
+                                             // a line
+    static constexpr auto roomy = static_cast<std::size_t>(slots_are::roomy);
 
     ring() = default;
 
-    /// Requires: a power of two of slots; bytes in grains.
-    ring(std::span<slot> slots, std::span<std::byte> bytes)
+    /// Requires: a power of two of slots; bytes in grains; both aligned to 128.
+    ring(std::byte* slots, std::size_t count, slots_are kind,
+         std::span<std::byte> bytes)
         : slots_(slots)
+        , count_(count)
+        , kind_(kind)
         , bytes_(bytes)
-        , turn_(std::countr_zero(slots.size()))
-        , stride_(std::min(turn_, 3))
+        , turn_(std::countr_zero(count))
+        , stride_(kind == slots_are::roomy ? 0 : std::min(turn_, 3))
     {
     }
 
     const std::byte* begin() const { return bytes_.data(); }
-    std::size_t slots() const { return slots_.size(); }
+    std::size_t slots() const { return count_; }
     std::size_t capacity() const { return bytes_.size(); }
 
     /// The largest record; its slot has 32 bits for the size.
@@ -111,13 +133,27 @@ public:
         return std::min(bytes_.size() - grain, most);
     }
 
+    /// The largest record that may lie in its slot.
+    std::size_t largest_in_slot() const
+    {
+        return static_cast<std::size_t>(kind_) - sizeof(slot);
+    }
+
     /// Neighbours lie 128 bytes apart: one of them is read while the next is
     /// written, and the hardware moves lines, in pairs.
     slot& at(std::uint64_t number) const
     {
-        const auto i = number & (slots_.size() - 1);
-        return slots_[(i << stride_ | i >> (turn_ - stride_)) &
-                      (slots_.size() - 1)];
+        const auto i = number & (count_ - 1);
+        const auto place =
+            (i << stride_ | i >> (turn_ - stride_)) & (count_ - 1);
+        return *std::launder(reinterpret_cast<slot*>(
+            slots_ + place * static_cast<std::size_t>(kind_)));
+    }
+
+    /// The place where the bytes of a record are, or would have been.
+    std::size_t place(std::uint64_t number) const
+    {
+        return std::size_t{at(number).place & ~slot::here} * grain;
     }
 
     std::uint64_t lap(std::uint64_t number) const
@@ -182,57 +218,50 @@ public:
     /// be there.
     std::span<std::byte> bytes(std::uint64_t number) const
     {
-        const slot& one = at(number);
-        const auto place = std::size_t{one.place} * grain;
+        slot& one = at(number);
+        const auto from = place(number);
         const std::size_t size = one.size.load(std::memory_order_relaxed);
-        if (place > bytes_.size() || size > bytes_.size() - place)
+        if (one.has_bytes()) // smaller where its writer is about to change it
+            return {reinterpret_cast<std::byte*>(&one + 1),
+                    std::min(size, largest_in_slot())};
+        if (from > bytes_.size() || size > bytes_.size() - from)
             throw malformed("a record claims " + std::to_string(size) +
-                            " bytes at " + std::to_string(place));
-        return bytes_.subspan(place, size);
+                            " bytes at " + std::to_string(from));
+        return bytes_.subspan(from, size);
+    }
+
+    /// Fetches the slot of a record, to be changed here soon.
+    void expect(std::uint64_t number) const
+    {
+        const auto* const one = &at(number);
+        fetch_to_write(one);
+        if (kind_ == slots_are::roomy)
+            fetch_to_write(one + roomy / 2 / sizeof(slot));
     }
 
     /// Fetches the first lines of a record that is there.
     void expect_reads(std::uint64_t number) const
     {
-        const auto place = std::size_t{at(number).place} * grain;
+        if (at(number).has_bytes())
+            return; // came with its slot
+        const auto from = place(number);
         for (const std::size_t line : {0u, 64u})
-            if (place + line < bytes_.size())
-                __builtin_prefetch(bytes_.data() + place + line);
+            if (from + line < bytes_.size())
+                __builtin_prefetch(bytes_.data() + from + line);
     }
 
-    /// Moves the first lines of a record, which others will read next, to the
-    /// cache that all share: there they are found faster than in ours.
-    void hand_over(std::uint64_t number) const
+    /// Fetches the lines from a place on, so that a writer finds them there.
+    void expect_writes(std::size_t place, std::size_t lines) const
     {
-        const slot& one = at(number);
-        const auto* const from = bytes_.data() + std::size_t{one.place} * grain;
-        demote(&one);
-        demote(from);
-        demote(from + 64); // a hint, even if nothing of it is there
-    }
-
-    /// Fetches the lines from a place on, so that a writer finds them there;
-    /// the first whole ones, since what is before has readers.
-    void expect_writes(std::size_t place) const
-    {
-        place = (place + 63) / 64 * 64;
-        for (const std::size_t line : {0u, 64u, 128u})
-            if (place + line < bytes_.size())
-                __builtin_prefetch(bytes_.data() + place + line, 1);
+        for (const auto end = std::min(bytes_.size(), place + lines * 64);
+             place < end; place += 64)
+            fetch_to_write(bytes_.data() + place);
     }
 
 private:
-    // cldemote, which older processors take for a nop.
-    static void demote(const void* line)
-    {
-#if defined(__x86_64__)
-        asm volatile(".byte 0x0f, 0x1c, 0x07" : : "D"(line) : "memory");
-#else
-        static_cast<void>(line);
-#endif
-    }
-
-    std::span<slot> slots_;
+    std::byte* slots_ = nullptr;
+    std::size_t count_ = 0;
+    slots_are kind_ = slots_are::small;
     std::span<std::byte> bytes_;
     int turn_ = 0; // so many slots are one turn: their logarithm
     int stride_ = 0;
@@ -259,6 +288,7 @@ public:
             ++next_;
         if (next_ != 0)
             end_ = behind(next_ - 1);
+        expected_ = ring_.at(next_).control.load(std::memory_order_acquire);
         look();
     }
 
@@ -277,31 +307,40 @@ public:
     {
         seen_freed_ = freed_->load(std::memory_order_acquire);
         // An empty ring begins again at place 0, see `fits`.
-        tail_ = seen_freed_ == next_
-                    ? 0
-                    : std::size_t{ring_.at(seen_freed_).place} * ring::grain;
+        tail_ = seen_freed_ == next_ ? 0 : ring_.place(seen_freed_);
     }
 
     /// Room for a record of `size` bytes, to be filled in place; nothing while
-    /// the ring is too full, or closed.  Claiming again forgets the first
-    /// claim.  Throws std::length_error for a record that never fits.
+    /// the ring is too full, or where it was seen to be closed.  Claiming again
+    /// forgets the first claim.  Throws std::length_error for a record that
+    /// never fits.
     std::optional<std::span<std::byte>> claim(std::size_t size)
     {
         if (size > ring_.largest())
             throw std::length_error("an item of " + std::to_string(size) +
                                     " bytes; the largest that fits has " +
                                     std::to_string(ring_.largest()));
-        if (!fits(size))
+        // Where a reader is behind, what follows had better be able to grow.
+        const bool here = size <= ring_.largest_in_slot() && !crowded_;
+        if (!fits(here ? 0 : size))
         {
             look();
-            if (!fits(size))
+            if (!fits(here ? 0 : size))
                 return std::nullopt;
         }
-        before_ = ring_.at(next_).control.load(std::memory_order_relaxed);
-        if (closed())
-            return std::nullopt;
         slot& one = ring_.at(next_);
-        one.place = static_cast<std::uint32_t>(claimed_ / ring::grain);
+        // Readers look at this slot all the time.  All of it is fetched at
+        // once, and not for a look: each line that they take back before the
+        // record is published has to come again.
+        ring_.expect(next_);
+        if (!free_to_claim())
+        {
+            expected_ = one.control.load(std::memory_order_relaxed);
+            if (closed())
+                return std::nullopt;
+        }
+        one.place = static_cast<std::uint32_t>(claimed_ / ring::grain) |
+                    (here ? slot::here : 0);
         one.size.store(static_cast<std::uint32_t>(size),
                        std::memory_order_relaxed);
         return ring_.bytes(next_);
@@ -317,15 +356,17 @@ public:
         now.parts = parts;
         now.lap = ring_.lap(next_);
         // An exchange also orders the look at who sleeps.
-        if (!ring_.at(next_).control.compare_exchange_strong(before_,
+        if (!ring_.at(next_).control.compare_exchange_strong(expected_,
                                                              now.word()))
             return false;
-        ring_.hand_over(next_);
         end_ = behind(next_);
         size_ = ring_.at(next_).size.load(std::memory_order_relaxed);
         ++next_;
-        ring_.expect_writes(end_);
-        __builtin_prefetch(&ring_.at(next_), 1);
+        ring_.expect(next_);
+        expected_ = ring_.at(next_).control.load(std::memory_order_relaxed);
+        if (!ring_.at(next_ - 1).has_bytes())
+            ring_.expect_writes(end_,
+                                std::min<std::size_t>(16, size_ / 64 + 2));
         COMMON_FAULT_POINT("ring.published");
         return true;
     }
@@ -353,19 +394,14 @@ public:
             // The line comes from who has the record, which takes as long as
             // half a round trip.  Where each record is taken at once it is not
             // worth to look each time.
-            taken_ = std::min(taken_ + 1, 8u);
+            taken_ = std::min(taken_ + 1, 16u);
             unlooked_ = taken_ - 1;
+            crowded_ = false;
             return std::nullopt;
         }
         taken_ = 0;
-        if (now.parts + parts > most_parts)
-            return std::nullopt;
-        if (size > ring_.largest() - size_)
-            return std::nullopt;
-        const auto from = std::size_t{one.place} * ring::grain + size_;
-        const bool around = std::size_t{one.place} * ring::grain < tail_;
-        const auto room = around ? tail_ - ring::grain : ring_.capacity();
-        if (round_up(from + size) > room)
+        crowded_ = true;
+        if (now.parts + parts > most_parts || size > room_behind(one))
             return std::nullopt;
         one.size.store(static_cast<std::uint32_t>(size_ + size),
                        std::memory_order_relaxed);
@@ -389,23 +425,43 @@ public:
     }
 
 private:
+    // Whether the next slot was free when its word was seen last: it can only
+    // have been closed since, and then `commit` fails.
+    bool free_to_claim() const
+    {
+        const auto seen = slot_control::of(expected_);
+        return seen.is == slot_control::state::done &&
+               seen.lap == ring_.lap(next_ - ring_.slots());
+    }
+
     static std::size_t round_up(std::size_t n)
     {
         return (n + ring::grain - 1) / ring::grain * ring::grain;
     }
 
-    std::size_t behind(std::uint64_t number) const
-    {
-        const slot& one = ring_.at(number);
-        return std::size_t{one.place} * ring::grain +
-               taken(one.size.load(std::memory_order_relaxed));
-    }
-
-    // Each record takes some, so that begin and end in one place mean that the
-    // bytes are full: whether they are empty, the numbers tell.
+    // Each record takes some, even if its bytes lie with its slot: so begin and
+    // end in one place mean that the bytes are full; whether they are empty,
+    // the numbers tell.
     static std::size_t taken(std::size_t size)
     {
         return std::max(round_up(size), ring::grain);
+    }
+
+    std::size_t behind(std::uint64_t number) const
+    {
+        const slot& one = ring_.at(number);
+        const auto size = one.size.load(std::memory_order_relaxed);
+        return ring_.place(number) + taken(one.has_bytes() ? 0 : size);
+    }
+
+    // How many bytes the last record may have more.
+    std::size_t room_behind(const slot& one) const
+    {
+        if (one.has_bytes())
+            return ring_.largest_in_slot() - size_;
+        const auto place = ring_.place(next_ - 1);
+        const auto end = place < tail_ ? tail_ : ring_.capacity();
+        return std::min(end - place, ring_.largest()) - size_;
     }
 
     // Sets `claimed_`, the place for `size` bytes in one piece.  One slot stays
@@ -431,13 +487,15 @@ private:
     ring ring_;
     const std::atomic<std::uint64_t>* freed_ = nullptr;
     std::uint64_t seen_freed_ = 0, next_ = 0;
-    std::uint64_t before_ = 0; // the slot's word when room was claimed
-    unsigned growth_ = 0;      // parts that it was claimed for
-    unsigned taken_ = 0;       // records in a row that could not grow any more
-    unsigned unlooked_ = 0;    // so many more are not looked at
-    std::size_t size_ = 0;     // bytes that it committed of the last record,
-                               // if any; the slot says more when a growth came
-                               // to nothing
+    std::uint64_t expected_ = 0; // the word of the next slot, seen last
+    std::uint64_t before_ = 0;   // of the last one, when it was to grow
+    unsigned growth_ = 0;        // parts that it was claimed for
+    unsigned taken_ = 0;    // records in a row that could not grow any more
+    unsigned unlooked_ = 0; // so many more are not looked at
+    bool crowded_ = false;  // a reader had not taken the last one yet
+    std::size_t size_ = 0;  // bytes that it committed of the last record,
+                            // if any; the slot says more when a growth came
+                            // to nothing
     // The bytes in use lie from `tail_` to `end_`, perhaps around the end.
     std::size_t end_ = 0, tail_ = 0, claimed_ = 0;
 };

@@ -5,7 +5,7 @@
 
 #include "pool.hpp"
 
-#include "common/lanes.hpp"
+#include "common/lane_ends.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>

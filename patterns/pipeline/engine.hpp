@@ -10,7 +10,7 @@
 
 #include "common/crew.hpp"
 #include "common/error.hpp"
-#include "common/lanes.hpp"
+#include "common/lane_ends.hpp"
 
 #include <algorithm>
 #include <atomic>

@@ -33,19 +33,20 @@
 namespace {
 
 using bytes = std::vector<unsigned char>;
+using in_place = common::large<unsigned char>; // read where it lies
 namespace kernel = common::kernel;
 
 constexpr std::size_t window = 32 * 1024; // how far back a match can reach
 
 struct block
 {
-    bytes text;             // behind the end of the last block, its dictionary
+    in_place text;          // behind the end of the last block, its dictionary
     std::size_t before = 0; // size of that
 };
 
 struct squeezed
 {
-    bytes text;
+    in_place text;
     std::uint32_t check = 0; // of what it was before
     std::uint64_t size = 0;
 };
@@ -60,72 +61,69 @@ squeezed squeeze(const block& one, int level)
                                                 8, Z_DEFAULT_STRATEGY) != Z_OK)
         throw std::runtime_error("zlib cannot start");
     deflateReset(&stream);
-    const auto text = std::span(one.text).subspan(one.before);
+    const auto text = one.text.elements().subspan(one.before);
     const auto size = static_cast<uInt>(text.size());
     deflateSetDictionary(&stream, one.text.data(),
                          static_cast<uInt>(one.before));
 
-    squeezed result;
-    result.size = size;
-    result.check = static_cast<std::uint32_t>(
-        crc32(crc32(0, nullptr, 0), text.data(), size));
-    result.text.resize(deflateBound(&stream, size) + 16);
+    static bytes out; // until the next block
+    out.resize(std::max(out.size(), deflateBound(&stream, size) + 16));
     stream.next_in = const_cast<unsigned char*>(text.data()); // only read
     stream.avail_in = size;
-    stream.next_out = result.text.data();
-    stream.avail_out = static_cast<uInt>(result.text.size());
+    stream.next_out = out.data();
+    stream.avail_out = static_cast<uInt>(out.size());
     if (deflate(&stream, Z_SYNC_FLUSH) != Z_OK || stream.avail_in != 0 ||
         stream.avail_out == 0)
         throw std::runtime_error("zlib did not compress a block");
-    result.text.resize(result.text.size() - stream.avail_out);
-    return result;
+    return {in_place(std::span(out).first(out.size() - stream.avail_out)),
+            static_cast<std::uint32_t>(
+                crc32(crc32(0, nullptr, 0), text.data(), size)),
+            size};
 }
 // end::stage[]
 
-// Blocks of a file, each behind the end of the one before.
+// Blocks of a file, each behind the end of the one before; until the next one.
 class blocks
 {
 public:
     blocks(int file, std::string name, std::size_t size)
         : file_(file)
         , name_(std::move(name))
-        , size_(size)
+        , buffer_(window + size)
     {
     }
 
     std::optional<block> operator()()
     {
-        const auto old = std::min(window, last_.size());
-        block result{bytes(old + size_), old};
-        std::copy(last_.end() - static_cast<std::ptrdiff_t>(old), last_.end(),
-                  result.text.begin());
-        std::size_t have = old;
-        while (have < result.text.size()) // ends when full, or with the file
+        const auto end = buffer_.begin() + static_cast<std::ptrdiff_t>(used_);
+        const auto before = std::min(window, used_);
+        std::copy(end - static_cast<std::ptrdiff_t>(before), end,
+                  buffer_.begin());
+        const auto all = std::span(buffer_).first(before + size());
+        for (used_ = before; used_ < all.size();) // ends: full, or no more
         {
-            const auto n = ::read(file_, result.text.data() + have,
-                                  result.text.size() - have);
+            const auto n =
+                ::read(file_, all.data() + used_, all.size() - used_);
             if (n < 0 && errno == EINTR)
                 continue;
             if (n < 0)
                 kernel::fail(name_);
             if (n == 0)
                 break;
-            have += static_cast<std::size_t>(n);
+            used_ += static_cast<std::size_t>(n);
         }
-        result.text.resize(have);
-        if (have == old)
+        if (used_ == before)
             return std::nullopt;
-        last_.assign(result.text.end() - static_cast<std::ptrdiff_t>(std::min(
-                                             window, result.text.size())),
-                     result.text.end());
-        return result;
+        return block{in_place(all.first(used_)), before};
     }
 
 private:
+    std::size_t size() const { return buffer_.size() - window; }
+
     int file_;
     std::string name_;
-    std::size_t size_;
-    bytes last_; // the end of all that was read
+    bytes buffer_;         // the end of the last block, and this one
+    std::size_t used_ = 0; // bytes of it
 };
 
 // One gzip stream (RFC 1952), piece by piece.
@@ -135,12 +133,12 @@ public:
     gzip_file(common::new_file& file, int level) : file_(file)
     {
         const unsigned char speed = level == 9 ? 2 : level == 1 ? 4 : 0;
-        write({0x1f, 0x8b, 8, 0, 0, 0, 0, 0, speed, 3});
+        write(bytes{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, speed, 3});
     }
 
     void add(const squeezed& one)
     {
-        write(one.text);
+        write(one.text.elements());
         check_ =
             crc32_combine(check_, one.check, static_cast<z_off_t>(one.size));
         size_ += one.size;
@@ -159,7 +157,7 @@ public:
     std::uint64_t size() const { return size_; }
 
 private:
-    void write(const bytes& text)
+    void write(std::span<const unsigned char> text)
     {
         file_.write(std::as_bytes(std::span(text)));
     }

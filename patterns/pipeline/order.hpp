@@ -6,9 +6,12 @@
 #include "record.hpp"
 #include "report.hpp"
 
-#include "common/lanes.hpp"
+#include "common/lane_ends.hpp"
+#include "common/wait.hpp"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -23,15 +26,26 @@ namespace pipeline::detail {
 /// Lets others run for a while, as long as `done` says false: a pipeline has
 /// more processes at work than there are CPUs, and who spins keeps one from
 /// the very process that it waits for.  Returns what `done` said last.
+///
+/// Not for long: who gives way to a process that has nothing to do with it may
+/// wait for all its time slice, each time, while a sleeper would be woken.  And
+/// less often where that was in vain.
 template <class Done>
 bool give_way(Done done)
 {
-    for (int i = 0; i < 100; ++i)
+    constexpr int most = 100;
+    thread_local int looks = most;
+    const auto end = common::clock::now() + std::chrono::microseconds(200);
+    for (int i = 0; i < looks && common::clock::now() < end; ++i)
     {
         if (done())
+        {
+            looks = most;
             return true;
+        }
         std::this_thread::yield();
     }
+    looks = std::max(1, looks / 2);
     return done();
 }
 

@@ -16,6 +16,7 @@
 #include "report.hpp"
 #include "stage.hpp"
 
+#include "common/large.hpp"   // items of many bytes
 #include "common/process.hpp" // worker_main
 
 #include <cstddef>

@@ -100,12 +100,12 @@ struct element
 };
 
 /// Calls `item(element)` or `failed(part, failure)` for all of a record of
-/// `T`.
+/// `T`, which stays as long as what they read: that may show bytes of it.
 template <class T, class Item, class Failed>
 void for_each_element(std::span<const std::byte> record, unsigned parts,
                       Item item, Failed failed)
 {
-    common::reader from{record};
+    common::reader from{record, true};
     const auto head = common::decode<record_head>(from);
     const auto count =
         head.elements == record_head::as_parts ? parts : head.elements;
@@ -129,7 +129,7 @@ void for_each_element(std::span<const std::byte> record, unsigned parts,
             throw common::malformed("an item claims " + std::to_string(size) +
                                     " bytes where " +
                                     std::to_string(from.rest.size()) + " are");
-        item(element{i, tag, place, {from.rest.first(size)}});
+        item(element{i, tag, place, {from.rest.first(size), true}});
         from.rest = from.rest.subspan(size);
     }
 }

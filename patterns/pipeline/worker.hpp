@@ -10,7 +10,7 @@
 
 #include "common/crew.hpp"
 #include "common/fault.hpp"
-#include "common/lanes.hpp"
+#include "common/lane_ends.hpp"
 #include "common/linux/kill_timer.hpp"
 #include "common/task.hpp"
 

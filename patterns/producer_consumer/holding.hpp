@@ -6,7 +6,7 @@
 #include "bundle.hpp"
 
 #include "common/fault.hpp"
-#include "common/lanes.hpp"
+#include "common/lane_ends.hpp"
 
 #include <algorithm>
 #include <array>

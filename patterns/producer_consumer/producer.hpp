@@ -7,6 +7,7 @@
 
 #include "common/fault.hpp"
 #include "common/inherited.hpp"
+#include "common/lane_ends.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -60,17 +61,27 @@ public:
     {
         const auto bundle =
             shared().notes->bundle.load(std::memory_order_relaxed);
-        const auto most = std::min<std::uint64_t>(bundle, room(bundle, false));
-        const auto largest = shared().stream.memory_of(out_.index()).largest();
+        const auto wanted =
+            std::min<std::uint64_t>(bundle, std::distance(first, last));
+        const auto most = std::min(wanted, room(wanted, false));
+        const auto largest =
+            shared().stream.memory_of(out_.index()).largest() / 4;
         std::size_t size = 0;
         unsigned count = 0;
-        for (auto one = first; one != last && count < most; ++one, ++count)
+        if constexpr (layout<T>::fixed)
         {
-            const auto more = size + layout<T>::size(*one);
-            if (more > largest / 4)
-                break;
-            size = more;
+            constexpr auto each = layout<T>::round_up(sizeof(T));
+            count = static_cast<unsigned>(std::min(most, largest / each));
+            size = count * each;
         }
+        else
+            for (auto one = first; count < most; ++one, ++count)
+            {
+                const auto more = size + layout<T>::size(*one);
+                if (more > largest)
+                    break;
+                size = more;
+            }
         if (count < 2 || out_.closed())
             return 0;
         return add_all(first, count, size, bundle) == outcome::done ? count : 0;

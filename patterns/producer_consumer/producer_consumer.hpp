@@ -5,9 +5,10 @@
 
 #include "async_consumer.hpp"
 #include "consumer.hpp"
-#include "large.hpp"
 #include "producer.hpp"
 #include "supervisor.hpp"
+
+#include "common/large.hpp"
 
 #include "common/task.hpp" // error_message
 
@@ -23,6 +24,8 @@
 #include <vector>
 
 namespace producer_consumer {
+
+using common::large;
 
 struct queue_options
 {
@@ -213,6 +216,10 @@ private:
         plan.bytes = options.bytes;
         plan.records = std::bit_ceil(options.capacity + 2);
         plan.readers = options.consumers;
+        // Room for a small item in each slot, where that does not take more
+        // memory than all items may.
+        if (plan.records * common::ring::roomy <= options.bytes)
+            plan.slots = common::slots_are::roomy;
         plan.attempts = common::slot_control::most_attempts;
         return {common::lanes(plan),
                 common::shared<detail::board>(),

@@ -3,7 +3,7 @@
 
 #define BOOST_TEST_MODULE lanes
 
-#include "common/lanes.hpp"
+#include "common/lane_ends.hpp"
 #include "common/process.hpp"
 #include "test/fixture.hpp"
 #include "test/memory.hpp"

@@ -1,9 +1,9 @@
 // Copyright 2026 The Authors.
 // Distributed under the Boost Software License, Version 1.0.
 //
-// The protocol of common/ring.hpp and common/lanes.hpp, for the model checker
-// Spin: a stream of records from writers to readers, any of which may die.
-// README.md here says what is proven and what is not.
+// The protocol of common/ring.hpp, common/lanes.hpp and common/lane_ends.hpp,
+// for the model checker Spin: a stream of records from writers to readers, any
+// of which may die.  README.md here says what is proven and what is not.
 //
 // A record has a number, and a slot that others had before it.  One word of
 // the slot decides everything:

@@ -16,17 +16,18 @@
 #include <string>
 #include <utility>
 
-namespace producer_consumer {
+namespace common {
 
-/// Many elements, as an item or a member of one, that are written where they
-/// will be read: in the queue's memory.
+/// Many elements, as an item of a stream or a member of one, that are written
+/// where they will be read: in the memory of the queue or the pipeline.
 ///
 ///     queue<large<float>> frames({.bytes = 64u << 20});
 ///     out.push({n, [&](std::span<float> room) { render(room); }});
 ///     const auto frame = in.lease();         // shows(frame->elements()) ...
 ///
 /// What a lease shows lies in the queue, and is there as long as the lease is;
-/// what `pop` returns is a copy of its own.  Copies show the same elements.
+/// what `pop` returns is a copy of its own.  A stage or a sink of a pipeline is
+/// shown what it may read until it returns.  Copies show the same elements.
 template <common::detail::plain E>
 class large
 {
@@ -35,8 +36,8 @@ class large
 public:
     large() = default;
 
-    /// Shows elements of somebody else, who keeps them until they are pushed:
-    /// that copies them, once.
+    /// Shows elements of somebody else, who keeps them until they are pushed,
+    /// or passed on by the pipeline: that copies them, once.
     explicit large(std::span<const E> those) : those_(those) {}
 
     /// For `push`, which has `fill` write `size` elements, of no value yet, in
@@ -65,14 +66,14 @@ private:
     std::function<void(std::span<E>)> fill_;
 };
 
-} // namespace producer_consumer
+} // namespace common
 
 /// Their number, how far they are from there, and the elements; aligned where
 /// the whole is.
 template <class E>
-struct common::codec<producer_consumer::large<E>>
+struct common::codec<common::large<E>>
 {
-    using large = producer_consumer::large<E>;
+    using large = common::large<E>;
     static constexpr std::size_t slack = alignof(E) - 1;
 
     static std::size_t size(const large& one)
