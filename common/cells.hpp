@@ -6,6 +6,7 @@
 #include "common/error.hpp"
 #include "common/fault.hpp"
 #include "common/shared.hpp"
+#include "common/spin.hpp"
 #include "common/task.hpp"
 #include "common/wait.hpp"
 
@@ -307,6 +308,7 @@ private:
     friend struct codec<cells>;
     friend class submitter;
     friend class worker_end;
+    friend class stride;
 
     static constexpr unsigned max_workers = 4095, max_cells = 1u << 20;
     static constexpr std::size_t max_payload = std::size_t{1} << 31;
@@ -331,6 +333,13 @@ private:
         alignas(128) std::atomic<std::uint32_t> asleep{0};  // loop: 1, 0;
                                                             // worker: 0
     };
+
+    unsigned active(unsigned lane) const
+    {
+        return std::min(
+            lane_heads_[lane].active.load(std::memory_order_acquire),
+            capacity());
+    }
 
     static std::size_t news_words(std::size_t all) { return (all + 63) / 64; }
 
@@ -430,6 +439,47 @@ struct codec<cells>
     }
 };
 
+/// One side of a stream on its way through the cells of a lane, which both
+/// sides take in their order.  It fetches a stride of cells at once, to be
+/// written here, so that it need not wait for each when its turn comes (and
+/// one by one they would come no faster: each step orders memory, and waits
+/// for the last).  But only cells that the other side has done with: to take
+/// one away that it is about to write would cost both of them more.
+class stride
+{
+public:
+    static constexpr unsigned length = 8; // measured; in cells
+
+    /// Comes to the cell at `index`.  `done(control)` says whether the other
+    /// side has done with a cell.  Where that is too near, waits for as long
+    /// as it takes for a stride of tiny tasks, once in a stride: it gets away.
+    template <class Done>
+    void step(const cells& table, unsigned lane, unsigned index, Done done)
+    {
+        const auto left = left_.load(std::memory_order_relaxed);
+        if (left != 0)
+            return left_.store(left - 1, std::memory_order_relaxed);
+        const auto in_play = table.active(lane);
+        const auto local = index - lane * table.capacity();
+        if (local >= in_play || in_play < 2 * length)
+            return;
+        left_.store(length, std::memory_order_relaxed);
+        const auto later = [&](unsigned n) {
+            return index + n - (local + n < in_play ? 0 : in_play);
+        };
+        for (unsigned looks = 0; looks < length; ++looks, beat())
+            if (done(table.control(later(length))))
+            {
+                for (unsigned n = 1; n <= length; ++n)
+                    fetch_to_write(&table.at(later(n)));
+                return;
+            }
+    }
+
+private:
+    std::atomic<unsigned> left_{0}; // so many steps without a look: a hint
+};
+
 /// The submitting end of one lane.  Not for several threads at once.
 class submitter
 {
@@ -485,8 +535,10 @@ public:
 
     /// Hands the task in the cell to the workers.  Accepted when this returns.
     /// Returns the lap that names this use of the cell.
+    /// Where it is not `loud`, wakes nobody: the caller will, unless somebody
+    /// who is awake has taken it.
     std::uint64_t publish(unsigned index, entry_id what, std::size_t size,
-                          std::uint8_t flags)
+                          std::uint8_t flags, bool loud = true)
     {
         cell& one = table_.at(index);
         one.entry = what;
@@ -501,7 +553,8 @@ public:
         now.owner = now.attempt = 0;
         one.control.exchange(now.word()); // orders the look at `work`, too
         COMMON_FAULT_POINT("cells.published");
-        table_.work().notify_one();
+        if (loud)
+            table_.work().notify_one();
         return now.lap;
     }
 
@@ -622,12 +675,17 @@ public:
         auto& cursor = cursors_[last_lane_];
         if (cursor >= active(last_lane_))
             cursor = 0;
-        if (active(last_lane_) == 0 ||
-            !claim(last_lane_ * table_.capacity() + cursor))
+        const auto index = last_lane_ * table_.capacity() + cursor;
+        if (in_a_row_ >= stride::length)
+            stride_.step(table_, last_lane_, index, [](cell_control next) {
+                return next.is == cell_control::state::ready;
+            });
+        if (active(last_lane_) == 0 || !claim(index))
+        {
+            in_a_row_ = 0;
             return false;
-        // In a stream the cells behind it are next, and here to be written.
-        fetch_to_write(&table_.at(std::min(
-            last_lane_ * table_.capacity() + cursor + 4, table_.size() - 1)));
+        }
+        ++in_a_row_;
         ++cursor;
         return true;
     }
@@ -735,12 +793,7 @@ public:
     unsigned slot() const { return slot_; }
 
 private:
-    unsigned active(unsigned lane) const
-    {
-        return std::min(
-            table_.lane_heads_[lane].active.load(std::memory_order_acquire),
-            table_.capacity());
-    }
+    unsigned active(unsigned lane) const { return table_.active(lane); }
 
     bool claim(unsigned index)
     {
@@ -777,6 +830,8 @@ private:
     std::uint64_t word_ = 0;        // of the cell that is taken
     std::size_t size_ = 0;          // of its output so far
     bool rings_ = false;
+    unsigned in_a_row_ = 0; // tasks taken in passing, without a search
+    stride stride_;
     std::vector<std::size_t> reserved_; // memory behind its output windows
 };
 

@@ -157,7 +157,7 @@ public:
             mine = ledger_->reserve(hold, deadline, how);
             if (!mine)
                 return nullptr;
-            auto& lane = ledger_->lane_of(mine->cell);
+            auto& lane = ledger_->lanes_[mine->lane];
             const auto fill = [&] {
                 writer to{lane.input(mine->cell, size), nullptr, &mine->kept};
                 what::write(to, function, arguments...);
@@ -180,7 +180,7 @@ public:
                 ledger_->forget(*mine);
                 throw;
             }
-            lane.publish(mine->cell, id, size, flags);
+            lane.publish(mine->cell, id, size, flags, !how.quiet);
             ledger_->enter(mine); // while the worker is at it already
         }
         if (limited)
@@ -192,6 +192,15 @@ public:
                       const A&... arguments)
     {
         return submit_until(time_point::max(), how, function, arguments...);
+    }
+
+    /// Wakes a worker for a task that was submitted `quiet`, unless one has
+    /// it.  Its submitter has to call this before it sleeps.
+    void wake_for(const ticket& t)
+    {
+        const auto now = ledger_->table.control(t.cell);
+        if (now.lap == t.lap && now.is == cell_control::state::ready)
+            ledger_->table.work().notify_one();
     }
 
     const std::shared_ptr<ledger>& shared_ledger() const { return ledger_; }
@@ -208,7 +217,7 @@ public:
             if (ledger_->over(*t) || (running(*t) && !force))
                 return false;
             t->revoked_as = as;
-            now = ledger_->lane_of(t->cell).revoke(t->cell, t->lap);
+            now = ledger_->lanes_[t->lane].revoke(t->cell, t->lap);
             if (now.is != cell_control::state::revoked)
                 return false; // over just now
             if (now.owner == 0)
@@ -494,6 +503,8 @@ private:
                 ledger_->why_ = why;
             ledger_->gone_ = true;
             ledger_->settle_all();
+            ledger_->limited_.clear(); // tickets keep the ledger alive
+            ledger_->spares_.clear();
         }
         ledger_->table.done().notify_after_death();
         call();

@@ -26,8 +26,9 @@ namespace common {
 /// What was submitted and what became of it: tickets in private memory, each
 /// with a cell of the table.
 ///
-/// All that a future needs: it may live longer than its executor.
-class ledger
+/// All that a future needs: it may live longer than its executor, since
+/// tickets keep it alive.
+class ledger : public std::enable_shared_from_this<ledger>
 {
 public:
     explicit ledger(const cells::options& wanted)
@@ -68,20 +69,24 @@ public:
     auto finish(ticket_ptr mine, Use use)
     {
         ticket& t = *mine;
-        if (t.number == newest_.load(std::memory_order_relaxed))
+        const auto behind = newest_.load(std::memory_order_relaxed) - t.number;
+        if (behind == 0)
             beat(); // its worker is only just reading it
+        else if (behind >= 2 * stride::length)
+            stride_.step(table, t.lane, t.cell,
+                         [](cell_control next) { return next.final(); });
         wait_until(t, time_point::max());
         std::unique_lock hold(lock_);
         if (t.end.load() != outcome::pending || t.watched() || !large_value(t))
         {
-            settle(t);
+            settle(t, &mine);
             const auto small = t.small;
             if (t.end.load() == outcome::value && t.size <= small.size())
             {
                 const auto bytes = std::span(small).first(t.size);
                 recycle(mine);
                 hold.unlock();
-                static const ticket none; // it may serve another task now
+                static const ticket none(nullptr); // it may serve another one
                 return use(outcome::value, none, bytes);
             }
             hold.unlock();
@@ -97,7 +102,7 @@ public:
             ~give_back()
             {
                 const std::lock_guard again(all.lock_);
-                all.lane_of(mine.cell).release(mine.cell);
+                all.lanes_[mine.lane].release(mine.cell);
                 mine.end.store(outcome::value);
                 all.table.done().notify_all();
             }
@@ -128,13 +133,12 @@ public:
 
     cells table;
 
+    /// For futures: what whoever made the executor wants them to find, as
+    /// long as it exists.  Set before the first task.
+    std::weak_ptr<void> owner;
+
 private:
     friend class executor;
-
-    submitter& lane_of(unsigned index)
-    {
-        return lanes_[index / table.capacity()];
-    }
 
     // A ticket with a cell for it.  Null at the deadline.
     ticket_ptr reserve(std::unique_lock<short_lock>& hold, time_point deadline,
@@ -162,6 +166,7 @@ private:
             {
                 auto mine = take_spare();
                 mine->cell = *index;
+                mine->lane = how.priority;
                 mine->lap = lane.next_lap(*index);
                 mine->number = ++submitted_;
                 newest_.store(submitted_, std::memory_order_relaxed);
@@ -189,15 +194,19 @@ private:
     // here: the caller has nothing to do but wait anyhow.
     void enter(const ticket_ptr& mine)
     {
-        by_cell_[mine->cell] = mine;
-        if (spares_.empty())
-            spares_.push_back(std::make_shared<ticket>());
+        // Nobody else knows it yet: no need to count atomically.
+        mine->references.store(2, std::memory_order_relaxed);
+        by_cell_[mine->cell] = ticket_ptr(mine.get(), false);
+        if (gone_)
+            settle(*mine); // meanwhile
+        else if (spares_.empty())
+            spares_.emplace_back(new ticket(shared_from_this()));
     }
 
     ticket_ptr take_spare()
     {
         if (spares_.empty())
-            return std::make_shared<ticket>();
+            return ticket_ptr(new ticket(shared_from_this()));
         auto result = std::move(spares_.back());
         spares_.pop_back();
         return result;
@@ -237,10 +246,11 @@ private:
     }
 
     // Takes it over to serve another task, if nobody else has it any more.
+    // Not after the end: tickets keep the ledger alive.
     void recycle(ticket_ptr& t)
     {
-        if (t.use_count() != 1 || spares_.size() >= 4096 ||
-            t->large.capacity() != 0)
+        if (t->references.load(std::memory_order_acquire) != 1 ||
+            spares_.size() >= 4096 || t->large.capacity() != 0 || gone_)
             return;
         t->deaths.clear();
         t->watched_by = nullptr;
@@ -266,8 +276,9 @@ private:
                    : outcome::error;
     }
 
-    // Under the lock.  Takes the result out of the cell and frees it.
-    void settle(ticket& t)
+    // Under the lock.  Takes the result out of the cell and frees it.  `mine`
+    // is a pointer to it that the caller has.
+    void settle(ticket& t, const ticket_ptr* mine = nullptr)
     {
         if (t.end.load() != outcome::pending)
             return;
@@ -278,17 +289,26 @@ private:
             end = result_of(t);
             if (end == outcome::value || end == outcome::error)
                 copy(t);
-            lane_of(t.cell).release(t.cell);
+            lanes_[t.lane].release(t.cell);
         }
         else if (!gone_)
             return;
-        t.why = why_;
+        if (end == outcome::abandoned)
+            t.why = why_;
         t.kept.clear();
         ++finished_;
         t.end.store(end, std::memory_order_release);
+        auto& held = by_cell_[t.cell];
         if (t.watched())
-            due_.push_back(std::move(by_cell_[t.cell]));
-        by_cell_[t.cell] = nullptr;
+            due_.push_back(std::move(held));
+        else if (mine != nullptr &&
+                 t.references.load(std::memory_order_acquire) == 2)
+        {
+            held.detach(); // the other one is the caller's: no need to
+            t.references.store(1, std::memory_order_relaxed); // do it at once
+        }
+        else
+            held = nullptr;
     }
 
     // Under the lock.  The same for those that somebody is to be told of.
@@ -338,7 +358,7 @@ private:
 
     void forget(ticket& t)
     {
-        lane_of(t.cell).release(t.cell);
+        lanes_[t.lane].release(t.cell);
         ++finished_;
     }
 
@@ -348,9 +368,10 @@ private:
     std::vector<ticket_ptr> limited_; // with deadlines
     std::vector<ticket_ptr> due_;     // over, to be called back
     std::vector<ticket_ptr> spares_;
-    std::atomic<bool> gone_{false};        // no workers any more
-    std::atomic<bool> closed_{false};      // nothing new is accepted
-    std::string why_;                      // gone
+    stride stride_;                   // of who takes results; needs no lock
+    std::atomic<bool> gone_{false};   // no workers any more
+    std::atomic<bool> closed_{false}; // nothing new is accepted
+    std::string why_;                 // gone
     std::atomic<std::uint64_t> newest_{0}; // number of a task; a hint
     std::uint64_t submitted_ = 0, finished_ = 0, retried_ = 0, poisoned_ = 0,
                   moved_ = 0;

@@ -6,6 +6,8 @@
 #include "common/cells.hpp"
 #include "common/error.hpp"
 
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -15,6 +17,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace common {
@@ -31,6 +34,7 @@ enum class outcome : std::uint8_t
     abandoned  // there are no workers any more to run it
 };
 
+class ledger;
 struct ticket;
 
 /// Is told once when its task is over, by the thread that finds out first; it
@@ -44,21 +48,27 @@ protected:
     ~watcher() = default;
 };
 
-/// A task that was submitted, as its submitter knows it.  Private memory.
+/// A task that was submitted, as its submitter knows it.  Private memory, that
+/// serves one task after the other; what all of them need comes first.
 struct ticket
 {
-    std::uint64_t number = 0; // of the task, for messages: from 1 on
-    unsigned cell = 0;
+    explicit ticket(std::shared_ptr<ledger> all) : home(std::move(all)) {}
+
+    std::atomic<unsigned> references{0}; // see ledger, which sets it, too
+    unsigned cell = 0, lane = 0;
     std::uint64_t lap = 0;
-    unsigned allowed = 1; // attempts
-    std::chrono::nanoseconds soft{0}, hard{0};
+    std::uint64_t number = 0; // of the task, for messages: from 1 on
     std::atomic<outcome> end{outcome::pending}; // set once, under the lock
     outcome revoked_as = outcome::cancelled;
+    unsigned allowed = 1; // attempts
+    watcher* watched_by = nullptr;
+    const std::shared_ptr<ledger> home; // lives until all its tickets are gone
+
+    std::chrono::nanoseconds soft{0}, hard{0};
     std::string why; // abandoned
     std::vector<death> deaths;
     std::vector<std::shared_ptr<const void>> kept; // shared arguments
-    watcher* watched_by = nullptr;
-    std::function<void()> then;    // called once, see when_over
+    std::function<void()> then;                    // called once, see when_over
     std::function<void()> on_news; // at announce(), in the same thread
     std::string name;              // for messages and statistics
 
@@ -74,9 +84,19 @@ struct ticket
 
     /// Somebody is to be told of its end.
     bool watched() const { return watched_by != nullptr || then; }
+
+    friend void intrusive_ptr_add_ref(ticket* one)
+    {
+        one->references.fetch_add(1, std::memory_order_relaxed);
+    }
+    friend void intrusive_ptr_release(ticket* one)
+    {
+        if (one->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            delete one;
+    }
 };
 
-using ticket_ptr = std::shared_ptr<ticket>;
+using ticket_ptr = boost::intrusive_ptr<ticket>;
 
 /// How a task is to be run.
 struct task_options
@@ -86,6 +106,7 @@ struct task_options
     std::chrono::nanoseconds soft{0}; // running longer: is asked to stop
     std::chrono::nanoseconds hard{0}; // running longer: is killed
     std::string name{};               // for messages and statistics
+    bool quiet = false;               // wakes no worker: see executor::wake_for
     bool timed = false; // statistics tell how long it has been running
 
     watcher* watched_by = nullptr;   // where submit returned a ticket

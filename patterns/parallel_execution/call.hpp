@@ -436,7 +436,9 @@ private:
                 expire();
             return accept(part, here_(mine));
         }
-        auto ticket = send_(mine);
+        // The first one wakes a worker, if all of them sleep.  Whether it pays
+        // to wake others is known when that one has had some time.
+        auto ticket = send_(mine, !running_.empty());
         if (!ticket)
             expire();
         running_.push_back({std::move(ticket), part});
@@ -453,6 +455,8 @@ private:
                 return;
             common::beat();
         }
+        for (const auto& one : running_)
+            executor_.wake_for(*one.ticket); // who is awake did not get to it
         const auto ready = [&] {
             return std::any_of(
                 running_.begin(), running_.end(),

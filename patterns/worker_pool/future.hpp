@@ -13,6 +13,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <future>
@@ -89,20 +90,14 @@ private:
                                             // the supervision
 };
 
-/// Where futures come from: one object for all of a pool's, so that a future
-/// costs one reference to it.
-struct origin
-{
-    std::shared_ptr<common::ledger> ledger;
-    std::weak_ptr<services> pool; // until the pool is destroyed
-};
-
 /// A result that is computed in this process: by the caller of a full pool, or
 /// by a continuation.
 template <class R>
 class local_result
 {
 public:
+    explicit local_result(std::weak_ptr<services> by) : pool(std::move(by)) {}
+
     template <class F>
     void compute(F f)
     {
@@ -157,6 +152,8 @@ public:
         f();
     }
 
+    const std::weak_ptr<services> pool; // until the pool is destroyed
+
 private:
     std::mutex mutex_;
     std::condition_variable ready_;
@@ -189,9 +186,8 @@ public:
         require();
         if (local_)
             return std::exchange(local_, nullptr)->get();
-        const auto from = std::move(origin_);
-        return from->ledger->finish(std::move(ticket_),
-                                    &common::take_result<R>);
+        auto& from = *ticket_->home;
+        return from.finish(std::move(ticket_), &common::take_result<R>);
     }
 
     void wait() const { wait_until(time_point::max()); }
@@ -202,7 +198,7 @@ public:
     {
         require();
         return local_ ? local_->wait_until(deadline)
-                      : origin_->ledger->wait_until(*ticket_, deadline);
+                      : ticket_->home->wait_until(*ticket_, deadline);
     }
     template <class Rep, class Period>
     bool wait_for(std::chrono::duration<Rep, Period> time) const
@@ -216,11 +212,11 @@ public:
         require();
         if (local_)
             return ready() ? task_state::done : task_state::pending;
-        switch (origin_->ledger->peek(*ticket_))
+        switch (ticket_->home->peek(*ticket_))
         {
         case common::outcome::pending:
-            return origin_->ledger->running(*ticket_) ? task_state::running
-                                                      : task_state::pending;
+            return ticket_->home->running(*ticket_) ? task_state::running
+                                                    : task_state::pending;
         case common::outcome::cancelled:
             return task_state::cancelled;
         default:
@@ -234,7 +230,7 @@ public:
         require();
         if (local_)
             return local_->failed();
-        const auto end = origin_->ledger->peek(*ticket_);
+        const auto end = ticket_->home->peek(*ticket_);
         return end != common::outcome::pending && end != common::outcome::value;
     }
 
@@ -242,10 +238,10 @@ public:
     /// set, its worker is killed and replaced; nobody else is hurt.
     cancel_result cancel(bool force = false) const
     {
-        const auto services = ticket_ ? origin_->pool.lock() : nullptr;
+        const auto services = ticket_ ? home().lock() : nullptr;
         if (!services)
             return cancel_result::refused;
-        const bool ran = origin_->ledger->running(*ticket_);
+        const bool ran = ticket_->home->running(*ticket_);
         if (!services->executor.cancel(ticket_, force))
             return cancel_result::refused;
         return ran ? cancel_result::while_it_ran : cancel_result::before_it_ran;
@@ -261,15 +257,15 @@ public:
         require();
         using next = std::invoke_result_t<F&, future>;
         future<next> result;
-        result.local_ = std::make_shared<detail::local_result<next>>();
-        result.origin_ = origin_;
+        const auto from = home();
+        result.local_ = std::make_shared<detail::local_result<next>>(from);
         const auto mine = std::make_shared<future>(std::move(*this));
         const std::function<void()> run = [mine, f, local = result.local_] {
             local->compute([&] { return F(f)(std::move(*mine)); });
         };
-        const auto services = mine->origin_->pool.lock();
-        const auto later = [run, weak = mine->origin_->pool] {
-            if (const auto alive = weak.lock())
+        const auto services = from.lock();
+        const auto later = [run, from] {
+            if (const auto alive = from.lock())
                 alive->call(run);
             else
                 run();
@@ -298,17 +294,24 @@ private:
             throw std::logic_error("this future has no task");
     }
 
+    // Of a future that is valid.
+    std::weak_ptr<detail::services> home() const
+    {
+        return local_ ? local_->pool
+                      : std::static_pointer_cast<detail::services>(
+                            ticket_->home->owner.lock());
+    }
+
     template <class Ready>
     void wait_any(Ready ready) const
     {
         if (local_)
             local_->wait_until(time_point::max());
         else
-            origin_->ledger->wait_any(ready, time_point::max());
+            ticket_->home->wait_any(ready, time_point::max());
     }
 
     common::executor::ticket_ptr ticket_;
-    std::shared_ptr<const detail::origin> origin_;
     std::shared_ptr<detail::local_result<R>> local_;
 };
 
@@ -320,24 +323,32 @@ template <class R>
 class completion
 {
 public:
-    explicit completion(std::vector<future<R>> all) : left_(std::move(all)) {}
+    explicit completion(std::vector<future<R>> all)
+        : left_(std::make_move_iterator(all.begin()),
+                std::make_move_iterator(all.end()))
+        , all_remote_(std::none_of(left_.begin(), left_.end(), is_local))
+    {
+    }
 
     /// Waits for the next that is done.  Empty when all have been given.
+    /// Tasks end about in the order in which they were submitted: given in
+    /// that order, each is found near the front, in a short time.
     std::optional<future<R>> next()
     {
         if (left_.empty())
             return std::nullopt;
         auto found = left_.end();
-        wait_until(
-            left_,
-            [&] {
-                found = std::find_if(left_.begin(), left_.end(),
-                                     [](const auto& f) { return f.ready(); });
-                return found != left_.end();
-            },
-            time_point::max());
+        const auto find = [&] {
+            found = std::find_if(left_.begin(), left_.end(),
+                                 [](const auto& f) { return f.ready(); });
+            return found != left_.end();
+        };
+        if (all_remote_)
+            left_.front().wait_any(find);
+        else
+            wait_until(left_, find, time_point::max());
         auto result = std::move(*found);
-        left_.erase(found);
+        left_.erase(found); // moves the shorter side
         return result;
     }
 
@@ -367,16 +378,15 @@ public:
     std::default_sentinel_t end() const { return {}; }
 
     /// Waits for any of the futures to change what `ready` says.
-    template <class Ready>
-    static bool wait_until(const std::vector<future<R>>& all, Ready ready,
-                           time_point deadline)
+    template <class Futures, class Ready>
+    static bool wait_until(const Futures& all, Ready ready, time_point deadline)
     {
         const future<R>* remote = nullptr;
         bool local = false;
         for (const auto& one : all)
         {
-            local = local || one.local_ != nullptr;
-            if (!one.local_)
+            local = local || is_local(one);
+            if (!is_local(one))
                 remote = &one;
         }
         // Results of this process wake nobody who sleeps on a table: look
@@ -387,9 +397,8 @@ public:
                 local ? std::min(deadline,
                                  clock::now() + std::chrono::milliseconds(5))
                       : deadline;
-            if (remote != nullptr
-                    ? remote->origin_->ledger->wait_any(ready, turn)
-                    : ready())
+            if (remote != nullptr ? remote->ticket_->home->wait_any(ready, turn)
+                                  : ready())
                 return true;
             if (clock::now() >= deadline)
                 return false;
@@ -401,7 +410,10 @@ public:
     }
 
 private:
-    std::vector<future<R>> left_;
+    static bool is_local(const future<R>& one) { return one.local_ != nullptr; }
+
+    std::deque<future<R>> left_;
+    const bool all_remote_;
 };
 
 template <class R>

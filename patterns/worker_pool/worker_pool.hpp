@@ -90,9 +90,8 @@ public:
         , services_(std::make_shared<detail::services>(translate(options),
                                                        enter(std::move(init)),
                                                        std::move(arguments)...))
-        , origin_(std::make_shared<detail::origin>(
-              detail::origin{services_->executor.shared_ledger(), services_}))
     {
+        services_->executor.shared_ledger()->owner = services_;
     }
     explicit pool(unsigned workers) : pool(pool_options{.workers = workers}) {}
 
@@ -135,14 +134,14 @@ public:
             options_.when_full == overflow::block ? time_point::max()
                                                   : time_point::min(),
             plain, f, std::decay_t<A>(arguments)...);
-        answer.origin_ = origin_;
         if (answer.ticket_)
             return answer;
         if (options_.when_full == overflow::reject)
             throw common::full("the pool has " +
                                std::to_string(options_.capacity) +
                                " unfinished tasks already");
-        answer.local_ = std::make_shared<detail::local_result<result>>();
+        answer.local_ =
+            std::make_shared<detail::local_result<result>>(services_);
         answer.local_->compute(
             [&]() -> result { return f(std::decay_t<A>(arguments)...); });
         return answer;
@@ -232,7 +231,6 @@ private:
     pool_options options_;
     int exceptions_ = std::uncaught_exceptions();
     std::shared_ptr<detail::services> services_;
-    std::shared_ptr<const detail::origin> origin_; // of its futures
 };
 
 } // namespace worker_pool
