@@ -326,11 +326,12 @@ public:
     explicit completion(std::vector<future<R>> all)
         : left_(std::make_move_iterator(all.begin()),
                 std::make_move_iterator(all.end()))
-        , all_remote_(std::none_of(left_.begin(), left_.end(), is_local))
+        , together_(are_together(left_))
     {
     }
 
-    /// Waits for the next that is done.  Empty when all have been given.
+    /// Waits for the next that is done, of any pool.  Empty when all have been
+    /// given.
     /// Tasks end about in the order in which they were submitted: given in
     /// that order, each is found near the front, in a short time.
     std::optional<future<R>> next()
@@ -343,7 +344,7 @@ public:
                                  [](const auto& f) { return f.ready(); });
             return found != left_.end();
         };
-        if (all_remote_)
+        if (together_)
             left_.front().wait_any(find);
         else
             wait_until(left_, find, time_point::max());
@@ -381,28 +382,23 @@ public:
     template <class Futures, class Ready>
     static bool wait_until(const Futures& all, Ready ready, time_point deadline)
     {
-        const future<R>* remote = nullptr;
-        bool local = false;
-        for (const auto& one : all)
-        {
-            local = local || is_local(one);
-            if (!is_local(one))
-                remote = &one;
-        }
-        // Results of this process wake nobody who sleeps on a table: look
-        // again every few milliseconds while there are any.
-        for (;;)
+        const bool together = are_together(all);
+        const auto remote = std::find_if_not(all.begin(), all.end(), is_local);
+        // Who sleeps on the table of one pool does not hear of another, nor of
+        // results of this process: then look again every few milliseconds.
+        for (;;) // ends with what is waited for, or at the deadline
         {
             const auto turn =
-                local ? std::min(deadline,
-                                 clock::now() + std::chrono::milliseconds(5))
-                      : deadline;
-            if (remote != nullptr ? remote->ticket_->home->wait_any(ready, turn)
-                                  : ready())
+                together ? deadline
+                         : std::min(deadline, clock::now() +
+                                                  std::chrono::milliseconds(5));
+            if (remote != all.end()
+                    ? remote->ticket_->home->wait_any(ready, turn)
+                    : ready())
                 return true;
             if (clock::now() >= deadline)
                 return false;
-            if (remote == nullptr)
+            if (remote == all.end())
                 for (const auto& one : all)
                     if (!one.ready() && one.wait_until(turn))
                         break;
@@ -412,8 +408,21 @@ public:
 private:
     static bool is_local(const future<R>& one) { return one.local_ != nullptr; }
 
+    // Whether all are tasks of one pool.  Throws std::logic_error when one has
+    // been taken already.
+    template <class Futures>
+    static bool are_together(const Futures& all)
+    {
+        for (const auto& one : all)
+            one.require();
+        return std::all_of(all.begin(), all.end(), [&](const auto& one) {
+            return !is_local(one) && !is_local(all.front()) &&
+                   one.ticket_->home == all.front().ticket_->home;
+        });
+    }
+
     std::deque<future<R>> left_;
-    const bool all_remote_;
+    const bool together_;
 };
 
 template <class R>
@@ -431,7 +440,8 @@ enum class when
 };
 
 /// Waits until `what` is the case, or `deadline`.  Returns for each future
-/// whether it is done.  Futures that are done already count.
+/// whether it is done.  Futures that are done already count; they may be of
+/// several pools.  Throws std::logic_error when one has been taken.
 template <class R>
 std::vector<bool> wait(const std::vector<future<R>>& all, when what,
                        time_point deadline = time_point::max())

@@ -639,4 +639,68 @@ BOOST_AUTO_TEST_CASE(a_pool_serves_eight_threads_at_once)
     BOOST_TEST(p.stats().finished == 2400u);
 }
 
+BOOST_AUTO_TEST_CASE(futures_of_several_pools_are_waited_for_together)
+{
+    pool one(with(1)), other(with(1));
+    for (const bool first : {true, false})
+    {
+        common::shared<std::atomic<int>> gate{0};
+        const auto held = [](common::shared<std::atomic<int>> on) {
+            while (*on == 0) // until the test lets it
+                std::this_thread::yield();
+            return 1;
+        };
+        std::vector<future<int>> all;
+        if (first)
+            all.push_back(one.submit([] { return 2; }));
+        all.push_back(other.submit(held, gate));
+        if (!first)
+            all.push_back(one.submit([] { return 2; }));
+        const auto done = worker_pool::wait(all, worker_pool::when::first_done);
+        BOOST_TEST(done[first ? 0 : 1]);
+        BOOST_TEST(!done[first ? 1 : 0]);
+        auto next = worker_pool::as_completed(std::move(all));
+        BOOST_TEST(next.next()->get() == 2);
+        *gate = 1;
+        BOOST_TEST(next.next()->get() == 1);
+        BOOST_TEST(!next.next().has_value());
+    }
+}
+
+BOOST_AUTO_TEST_CASE(to_wait_for_a_future_that_was_taken_is_an_error)
+{
+    pool p(with(1));
+    for (const std::size_t taken : {0u, 1u})
+    {
+        std::vector<future<int>> all;
+        for (int i = 0; i < 2; ++i)
+            all.push_back(p.submit([](int x) { return x; }, i));
+        all[taken].get();
+        BOOST_CHECK_THROW(worker_pool::wait(all, worker_pool::when::first_done),
+                          std::logic_error);
+        BOOST_CHECK_THROW(worker_pool::as_completed(std::move(all)),
+                          std::logic_error);
+    }
+    BOOST_CHECK_THROW(worker_pool::as_completed(std::vector<future<int>>(2)),
+                      std::logic_error);
+}
+
+BOOST_AUTO_TEST_CASE(very_many_futures_are_given_as_they_are_done_in_time)
+{
+    constexpr int many = 100'000;
+    worker_pool::pool_options how = with(2);
+    how.capacity = many;
+    pool p(how);
+    std::vector<future<int>> all;
+    for (int i = 0; i < many; ++i)
+        all.push_back(p.submit([](int x) { return x; }, i));
+    long long sum = 0;
+    const auto start = common::clock::now();
+    for (auto& one : worker_pool::as_completed(std::move(all)))
+        sum += one.get();
+    BOOST_TEST(sum == many * (many - 1LL) / 2);
+    // Quadratic, it would take half a minute; sanitizers take some seconds.
+    BOOST_TEST((common::clock::now() - start < 15s));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
