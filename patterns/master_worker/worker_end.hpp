@@ -10,6 +10,7 @@
 #include "common/linux/bell.hpp"
 #include "common/linux/usage.hpp"
 #include "common/task.hpp"
+#include "common/worker.hpp"
 
 #include <algorithm>
 #include <array>
