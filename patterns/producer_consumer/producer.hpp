@@ -61,8 +61,8 @@ public:
     {
         const auto bundle =
             shared().notes->bundle.load(std::memory_order_relaxed);
-        const auto wanted =
-            std::min<std::uint64_t>(bundle, std::distance(first, last));
+        const auto wanted = std::min<std::uint64_t>(
+            bundle, static_cast<std::size_t>(std::distance(first, last)));
         const auto most = std::min(wanted, room(wanted, false));
         const auto largest =
             shared().stream.memory_of(out_.index()).largest() / 4;

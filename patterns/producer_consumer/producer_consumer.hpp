@@ -9,7 +9,6 @@
 #include "supervisor.hpp"
 
 #include "common/large.hpp"
-
 #include "common/task.hpp" // error_message
 
 #include <algorithm>
