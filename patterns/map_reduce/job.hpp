@@ -53,10 +53,45 @@ struct entry
 ///                                           ties, or all, are in order of key
 ///     void starting(n), finishing(n) const; around task n, in its worker
 ///
-/// A key that is a std::string is passed as a std::string_view.
+/// A key that is a std::string is passed as a std::string_view.  What a job
+/// lacks, the compiler names here.
 template <class Job>
-concept job = common::codable<Job> && key<typename Job::key> &&
-    common::codable<typename Job::value>;
+constexpr void check_job()
+{
+    static_assert(
+        requires {
+            typename Job::key;
+            typename Job::value;
+        },
+        "a job says `using key = ...;`, what it groups by, and "
+        "`using value = ...;`, what it adds up");
+    if constexpr (requires {
+                      typename Job::key;
+                      typename Job::value;
+                  })
+    {
+        using value = typename Job::value;
+        static_assert(common::codable<Job>,
+                      "a job is sent to the workers: its members are values");
+        static_assert(key<typename Job::key>,
+                      "a key is a std::string, or a value that is equal to "
+                      "another when its bytes are");
+        static_assert(common::codable<value>, "a value cannot be sent");
+        static_assert(
+            requires { &Job::combine; } || requires(value v) { v + v; },
+            "a value needs operator+, or the job a `static value "
+            "combine(value earlier, value later)`");
+        if constexpr (key<typename Job::key>)
+            static_assert(
+                !requires { &Job::reduce; } ||
+                    requires(const Job& job, const value& v,
+                             const key_view<typename Job::key>& k) {
+                        job.reduce(k, v);
+                    },
+                "reduce does not take a key and its value: a std::string key "
+                "comes as a std::string_view");
+    }
+}
 
 namespace detail {
 
@@ -90,7 +125,7 @@ template <class Job>
 auto reduced(const Job& job, const key_view<typename Job::key>& one,
              const typename Job::value& value)
 {
-    if constexpr (requires { &Job::reduce; })
+    if constexpr (requires { job.reduce(one, value); })
         return std::optional(job.reduce(one, value)); // of an optional: itself
     else
         return std::optional(value);

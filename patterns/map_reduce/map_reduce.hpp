@@ -146,10 +146,11 @@ std::vector<std::vector<slice>> cut(const ordered<Job>& order,
 /// of a split counts once, or, after `attempts` deaths, not at all, and then
 /// it is a failure.  So is a split whose `map` throws.  Throws when there are
 /// no workers: std::system_error, exhausted.
-template <job Job, class Input>
+template <class Job, class Input>
 [[nodiscard]] results<Job> run(const Job& job, const Input& input,
                                const options& how = {})
 {
+    check_job<Job>();
     using split = typename Input::split;
     using desk = detail::desk<Job>;
     using desk_ptr = std::shared_ptr<desk>;

@@ -43,7 +43,7 @@ struct statistics
 ///
 /// They lie in shared memory; keys that are string_views live as long as this
 /// object.
-template <job Job>
+template <class Job>
 class results
 {
 public:
@@ -103,7 +103,7 @@ public:
     const statistics& stats() const { return stats_; }
 
 private:
-    template <job J, class Input>
+    template <class J, class Input>
     friend results<J> run(const J&, const Input&, const options&);
 
     results(std::size_t limit, std::vector<failure> failures)
