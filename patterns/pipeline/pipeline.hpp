@@ -21,6 +21,7 @@
 
 #include <cstddef>
 #include <exception>
+#include <stdexcept>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -46,9 +47,13 @@ public:
     /// that a stage cannot process (the sink has got all before it), and
     /// common::exhausted when the processes of a stage die all the time: then
     /// the source is not called again; if it waits for input of its own, that
-    /// is waited for.  No process is left.
+    /// is waited for.  No process is left.  Throws std::logic_error when it
+    /// has run before: its source has been used up.
     report run(const options& wanted = {})
     {
+        if (std::exchange(has_run_, true))
+            throw std::logic_error("this pipeline has run already: make "
+                                   "another one, with a source of its own");
         const unsigned workers = std::apply(
             [](const auto&... one) { return (0u + ... + one.workers); },
             stages_);
@@ -78,6 +83,7 @@ private:
     Source source_;
     std::tuple<Stages...> stages_;
     Sink sink_;
+    bool has_run_ = false;
 };
 
 namespace detail {

@@ -85,13 +85,15 @@ struct report
                 return 100 * static_cast<double>(part.count()) / all;
             };
             char line[160];
-            std::snprintf(line, sizeof line,
-                          "%-17.40s %7u %9llu %5.0f%% %6.0f%% %6.0f%%\n",
-                          one.name.c_str(), one.workers,
-                          static_cast<unsigned long long>(one.items),
-                          percent(one.busy), percent(one.starved),
-                          percent(one.blocked));
+            std::snprintf(
+                line, sizeof line, "%-17.40s %7u %9llu %5.0f%% %6.0f%% %6.0f%%",
+                one.name.c_str(), one.workers,
+                static_cast<unsigned long long>(one.items), percent(one.busy),
+                percent(one.starved), percent(one.blocked));
             result += line;
+            if (one.deaths != 0)
+                result += "  " + std::to_string(one.deaths) + " died";
+            result += '\n';
         }
         return result + "bottleneck: " + bottleneck().name + "\n";
     }

@@ -248,6 +248,16 @@ BOOST_AUTO_TEST_CASE(a_range_is_a_source)
     BOOST_TEST(got == numbers(100, 2));
 }
 
+BOOST_AUTO_TEST_CASE(a_pipeline_runs_once)
+{
+    int sum = 0;
+    auto line = pipeline::source(std::vector{1, 2}) |
+                pipeline::sink([&](int x) { sum += x; });
+    line.run();
+    BOOST_CHECK_THROW(line.run(), std::logic_error);
+    BOOST_TEST(sum == 3);
+}
+
 BOOST_AUTO_TEST_CASE(a_stream_without_items_ends)
 {
     std::vector<int> got;
