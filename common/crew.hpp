@@ -368,18 +368,20 @@ private:
             one.watch = std::make_unique<boost::asio::posix::stream_descriptor>(
                 context_, copy.get());
             copy.release();
+            one.started = clock::now();
+            ++one.launches;
+            limit_start(i, one.launches);
+            watch(i);
         }
         catch (...) // nobody would learn of its death
         {
+            one.watch.reset();
+            one.timer.reset();
             one.child.kill(SIGKILL);
             one.child.reap();
             throw;
         }
         ++alive_;
-        ++one.launches;
-        one.started = clock::now();
-        watch(i);
-        limit_start(i, one.launches);
     }
 
     void watch(unsigned i)

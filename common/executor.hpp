@@ -180,11 +180,14 @@ public:
                 ledger_->forget(*mine);
                 throw;
             }
-            lane.publish(mine->cell, id, size, flags, !how.quiet);
+            lane.publish(mine->cell, id, size, flags,
+                         !how.quiet || size > 4096); // that took a while
             ledger_->enter(mine); // while the worker is at it already
         }
         if (limited)
             limit(mine);
+        if (ledger_->gone_)
+            call_soon(mine); // meanwhile: nobody else tells its watcher
         return mine;
     }
     template <class F, class... A>
@@ -241,7 +244,7 @@ public:
     }
 
     /// Calls `f` once, in the supervising thread, when the task is over.
-    void when_over(const ticket_ptr& t, std::function<void()> f)
+    void when_over(ticket_ptr t, std::function<void()> f)
     {
         {
             const std::lock_guard hold(ledger_->lock_);
@@ -601,10 +604,13 @@ private:
         const auto told = due.size() + news.size();
         if (!due.empty())
         {
+            {
+                const std::lock_guard hold(ledger_->lock_);
+                for (auto& t : due)
+                    ledger_->recycle(t);
+            }
+            due.clear(); // not under the lock: ends what users gave it
             const std::lock_guard hold(ledger_->lock_);
-            for (auto& t : due)
-                ledger_->recycle(t);
-            due.clear();
             if (ledger_->due_.empty())
                 ledger_->due_.swap(due); // its memory
         }
@@ -642,6 +648,8 @@ private:
     {
         {
             const std::lock_guard hold(ledger_->lock_);
+            if (ledger_->gone_)
+                return; // tickets keep the ledger alive
             ledger_->limited_.push_back(t);
         }
         const std::shared_lock look(staff_);

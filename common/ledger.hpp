@@ -181,6 +181,7 @@ private:
                 return mine;
             }
             hold.unlock();
+            table.work().notify_all(); // for what was submitted quiet
             const bool in_time = table.done().wait_until(
                 [&] { return gone_ || closed_ || harvestable(lane); },
                 deadline);
@@ -250,12 +251,12 @@ private:
     void recycle(ticket_ptr& t)
     {
         if (t->references.load(std::memory_order_acquire) != 1 ||
-            spares_.size() >= 4096 || t->large.capacity() != 0 || gone_)
+            spares_.size() >= 4096 || t->large.capacity() != 0 || gone_ ||
+            t->on_news) // a user's: it must not end under the lock
             return;
         t->deaths.clear();
         t->watched_by = nullptr;
         t->then = nullptr;
-        t->on_news = nullptr;
         t->end.store(outcome::pending, std::memory_order_relaxed);
         spares_.push_back(std::move(t));
     }

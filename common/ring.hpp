@@ -218,15 +218,23 @@ public:
     /// be there.
     std::span<std::byte> bytes(std::uint64_t number) const
     {
+        if (const auto found = glimpse(number))
+            return *found;
+        throw malformed("a record claims bytes that its ring does not have");
+    }
+
+    /// The same for who has no lease, and sees perhaps what is about to become
+    /// another record: nothing where they cannot be there.
+    std::optional<std::span<std::byte>> glimpse(std::uint64_t number) const
+    {
         slot& one = at(number);
         const auto from = place(number);
         const std::size_t size = one.size.load(std::memory_order_relaxed);
         if (one.has_bytes()) // smaller where its writer is about to change it
-            return {reinterpret_cast<std::byte*>(&one + 1),
-                    std::min(size, largest_in_slot())};
+            return std::span(reinterpret_cast<std::byte*>(&one + 1),
+                             std::min(size, largest_in_slot()));
         if (from > bytes_.size() || size > bytes_.size() - from)
-            throw malformed("a record claims " + std::to_string(size) +
-                            " bytes at " + std::to_string(from));
+            return std::nullopt;
         return bytes_.subspan(from, size);
     }
 

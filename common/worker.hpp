@@ -57,11 +57,14 @@ inline std::atomic<bool> asked_to_leave{false}; // SIGTERM, or a lost bell
 
 /// Rings; a worker whose task has closed the bell leaves: its replacement has
 /// one again, and when a worker ends its results are looked for.
-inline bool ring_or_leave(int bell)
+inline bool ring_or_leave(const cells& table, int bell)
 {
     const bool rang = kernel::bell::ring(bell);
     if (!rang)
+    {
+        table.say_asleep(true); // it was ours to wake the loop: others must
         asked_to_leave = true;
+    }
     return rang;
 }
 
@@ -88,7 +91,7 @@ inline void announce()
 {
     const auto& here = detail::this_worker::get();
     if (here.end != nullptr && here.end->announce() &&
-        !detail::ring_or_leave(here.bell))
+        !detail::ring_or_leave(here.end->table(), here.bell))
         throw std::logic_error("this task has closed the descriptor by which "
                                "it tells of its news");
 }
@@ -138,7 +141,7 @@ public:
             if (!end.run())
                 return ending::fenced;
             if (end.rings())
-                detail::ring_or_leave(bell.fd);
+                detail::ring_or_leave(end.table(), bell.fd);
             if (++ran % 64 == 0) // a task may have changed its user
                 detail::stay_with_parent();
         }

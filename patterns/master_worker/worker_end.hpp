@@ -203,7 +203,8 @@ private:
     // says next would keep it from saying anything.
     void ring() const
     {
-        common::detail::ring_or_leave(bell_);
+        if (!common::kernel::bell::ring(bell_)) // the task has closed it
+            common::detail::asked_to_leave = true;
         std::this_thread::yield();
     }
 

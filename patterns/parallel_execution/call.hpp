@@ -364,7 +364,10 @@ public:
             wait();
             collect();
             if (how_.progress)
+            {
+                wake(); // it may take long
                 how_.progress(done_, total_);
+            }
         }
         if (failed_.empty())
             return std::move(values_);
@@ -455,8 +458,7 @@ private:
                 return;
             common::beat();
         }
-        for (const auto& one : running_)
-            executor_.wake_for(*one.ticket); // who is awake did not get to it
+        wake();
         const auto ready = [&] {
             return std::any_of(
                 running_.begin(), running_.end(),
@@ -464,6 +466,12 @@ private:
         };
         if (!running_.empty() && !ledger_.wait_any(ready, how_.deadline))
             expire();
+    }
+
+    void wake() const // for what who is awake did not get to
+    {
+        for (const auto& one : running_)
+            executor_.wake_for(*one.ticket);
     }
 
     [[noreturn]] void expire() const

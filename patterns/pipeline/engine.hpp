@@ -76,7 +76,7 @@ public:
     explicit engine(const options& wanted, unsigned workers)
         : options_(wanted)
         , workers_(std::max(1u, workers))
-        , batch_(std::max(1u, wanted.batch))
+        , batch_(std::min(largest_batch(), std::max(1u, wanted.batch)))
         , tail_(new_edge(1))
         , ends_(2)
     {
@@ -363,7 +363,14 @@ private:
                              static_cast<std::int64_t>(now.items - last.items));
         }
         return static_cast<unsigned>(
-            std::clamp<std::int64_t>(20'000 / slowest, 1, most_batch));
+            std::clamp<std::int64_t>(20'000 / slowest, 1, largest_batch()));
+    }
+
+    // All items of a record may fail: their errors must fit into an edge.
+    unsigned largest_batch() const
+    {
+        return static_cast<unsigned>(
+            std::clamp<std::size_t>(options_.edge_bytes / 1200, 1, most_batch));
     }
 
     void give_up(const std::string& stage, std::uint64_t number,

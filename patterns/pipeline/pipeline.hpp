@@ -51,13 +51,13 @@ public:
     /// has run before: its source has been used up.
     report run(const options& wanted = {})
     {
-        if (std::exchange(has_run_, true))
-            throw std::logic_error("this pipeline has run already: make "
-                                   "another one, with a source of its own");
         const unsigned workers = std::apply(
             [](const auto&... one) { return (0u + ... + one.workers); },
             stages_);
         detail::engine engine(wanted, workers);
+        if (std::exchange(has_run_, true))
+            throw std::logic_error("this pipeline has run already: make "
+                                   "another one, with a source of its own");
         return connect<typename Source::item>(engine);
     }
 

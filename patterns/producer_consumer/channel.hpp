@@ -89,8 +89,10 @@ inline std::uint64_t unfinished(const common::lanes& stream, unsigned lane)
     const auto memory = stream.memory_of(lane);
     stream.for_each(lane, [&](std::uint64_t at, common::slot_control c) {
         if (c.is != common::slot_control::state::done)
-            count += c.parts -
-                     std::min(c.parts, bundle(memory.bytes(at)).finished());
+            count +=
+                c.parts - std::min(c.parts, bundle(memory.glimpse(at).value_or(
+                                                       std::span<std::byte>{}))
+                                                .finished());
     });
     return count;
 }

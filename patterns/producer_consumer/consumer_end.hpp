@@ -8,10 +8,12 @@
 
 #include "common/fault.hpp"
 #include "common/lane_ends.hpp"
+#include "common/linux/fence.hpp"
 #include "common/spin.hpp"
 #include "common/wait.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -310,10 +312,16 @@ private:
     // After something of it was finished.
     void settle(holding& of)
     {
-        auto& room = shared().stream.lane(of.lease.lane).room;
         if (of.left == 0)
-            close(of);
-        else if (room.awaited())
+            return close(of);
+        // What is finished was said by a plain store: who goes to sleep has
+        // the kernel run the fence between that and this look.
+        if (common::kernel::heeded_at_start)
+            common::kernel::light_fence();
+        else
+            std::atomic_thread_fence(std::memory_order_seq_cst);
+        auto& room = shared().stream.lane(of.lease.lane).room;
+        if (room.awaited())
             room.notify_all();
     }
 

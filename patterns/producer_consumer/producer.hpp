@@ -8,6 +8,7 @@
 #include "common/fault.hpp"
 #include "common/inherited.hpp"
 #include "common/lane_ends.hpp"
+#include "common/linux/fence.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -123,8 +124,12 @@ private:
         };
         shared()
             .stream.lane(out_.index())
-            .room.wait_until([&] { return added(false); }, deadline,
-                             [&] { return added(true) || unread(); });
+            .room.wait_until(
+                [&] { return added(false); }, deadline,
+                [&] {
+                    common::kernel::heavy_fence(); // see consumer_end::settle
+                    return added(true) || unread();
+                });
         const auto waited = common::clock::now() - start;
         place_.here().waited.fetch_add(
             static_cast<std::uint64_t>(waited.count()));

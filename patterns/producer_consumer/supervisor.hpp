@@ -265,6 +265,8 @@ private:
         one.life.reset();
         if (which == side::consumer)
             channel_.stream.recover(number);
+        else // it may have died before it woke who waits
+            channel_.stream.work().notify_after_death();
         collect();
         if (place.now.load() == seat::joined)
             place.now.store(seat::given); // to who comes after it, if anybody
@@ -355,7 +357,9 @@ private:
                 if (c.is != common::slot_control::state::leased)
                     return;
                 sighting one{c.word(),
-                             bundle(items.memory_of(i).bytes(at)).finished(),
+                             bundle(items.memory_of(i).glimpse(at).value_or(
+                                        std::span<std::byte>{}))
+                                 .finished(),
                              now};
                 const auto old = seen_.find({i, at});
                 if (old != seen_.end() && old->second.word == one.word &&

@@ -561,6 +561,27 @@ BOOST_AUTO_TEST_CASE(
         refused_in<refusal::reading>("unmaking", batch);
 }
 
+BOOST_AUTO_TEST_CASE(a_batch_in_which_every_item_fails_names_each)
+{
+    pipeline::options how;
+    how.batch = 255;
+    how.edge_bytes = 4096; // their errors do not fit together
+    how.errors = pipeline::on_error::skip;
+    unsigned told = 0;
+    how.skipped = [&](const pipeline::stage_error& e) {
+        BOOST_REQUIRE(e.item() == told);
+        told += std::string(e.what()).find("not this one") != std::string::npos;
+    };
+    std::vector<int> got;
+    auto line =
+        source(count_to(500)) |
+        stage([](int) -> int { throw std::runtime_error("not this one"); }) |
+        collect(got);
+    BOOST_TEST(line.run(how).skipped == 500u);
+    BOOST_TEST(told == 500u);
+    BOOST_TEST(got.empty());
+}
+
 BOOST_AUTO_TEST_CASE(an_item_that_the_sink_cannot_decode_can_be_skipped)
 {
     using one = fragile<refusal::reading>;

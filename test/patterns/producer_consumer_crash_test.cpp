@@ -313,6 +313,32 @@ BOOST_AUTO_TEST_CASE(a_batch_that_is_cut_by_a_kill_leaves_no_gap)
     }
 }
 
+BOOST_AUTO_TEST_CASE(
+    a_producer_killed_before_it_woke_a_sleeper_wakes_it_all_the_same)
+{
+    queue<std::uint64_t> q(small(1 << 16));
+    auto open = q.producer(); // so that the end does not wake anybody
+    const common::shared<std::atomic<int>> got{0};
+    process reader(
+        [](consumer<std::uint64_t> in, common::shared<std::atomic<int>> to) {
+            in.pop();
+            *to = 1;
+            in.pop(); // the end
+        },
+        q.consumer(), got);
+    BOOST_REQUIRE(
+        test::eventually([&] { return test::state(reader.pid()) == 'S'; }));
+    {
+        const armed points("ring.published=1");
+        process writer([](producer<std::uint64_t> out) { out.push(7); },
+                       q.producer());
+        BOOST_TEST(writer.join().signal == SIGKILL);
+    }
+    BOOST_TEST(test::eventually([&] { return *got == 1; }));
+    open.leave();
+    BOOST_TEST(reader.join().success());
+}
+
 BOOST_AUTO_TEST_CASE(the_queue_closes_when_its_last_producer_is_killed)
 {
     queue<int> q;

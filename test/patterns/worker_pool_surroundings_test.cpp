@@ -149,6 +149,37 @@ BOOST_AUTO_TEST_CASE(an_initializer_that_closes_everything_holds_nothing_up)
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_task_without_a_bell_keeps_nobody_elses_news_back)
+{
+    pool all(2);
+    number silent{0}, go{0};
+    auto held = all.submit(
+        [](number told, number on) {
+            close_all();
+            while (*told == 0) // ends when the loop sleeps, and must be rung
+                try
+                {
+                    common::announce();
+                    std::this_thread::yield();
+                }
+                catch (const std::logic_error&)
+                {
+                    *told = 1;
+                }
+            while (*on == 0) // until the test lets it
+                std::this_thread::yield();
+        },
+        silent, go);
+    auto watched = held.then([](future<void> f) { f.get(); });
+    BOOST_REQUIRE(eventually([&] { return *silent == 1; }));
+    auto other =
+        all.submit(&twice, 4).then([](future<int> f) { return f.get(); });
+    BOOST_TEST(other.wait_for(30s));
+    BOOST_TEST(other.get() == 8);
+    *go = 1;
+    watched.get();
+}
+
 BOOST_AUTO_TEST_CASE(nothing_is_written_into_a_file_that_a_task_opens)
 {
     const directory place;
