@@ -119,34 +119,7 @@ struct listener : common::watcher
     std::atomic<int> times{0};
 };
 
-/// An argument whose encoding stops at a gate.
-struct held
-{
-};
-struct gates
-{
-    static inline std::atomic<bool> entered{false}, go{false};
-};
-
 } // namespace
-
-template <>
-struct common::codec<held>
-{
-    static std::size_t size(const held&) { return 1; }
-    static void write(writer& to, const held&)
-    {
-        gates::entered = true;
-        while (!gates::go) // until the test opens it
-            std::this_thread::yield();
-        encode(to, '!');
-    }
-    static held read(reader& from)
-    {
-        decode<char>(from);
-        return {};
-    }
-};
 
 BOOST_FIXTURE_TEST_SUITE(executor_laws, test::clean)
 
@@ -999,31 +972,6 @@ BOOST_AUTO_TEST_CASE(what_a_task_was_given_ends_outside_of_the_lock)
     }
     BOOST_TEST(test::eventually([&] { return told.times == 20; }));
     BOOST_TEST(test::eventually([&] { return ended == 20; }));
-}
-
-BOOST_AUTO_TEST_CASE(a_task_submitted_while_all_ends_is_told_and_let_go)
-{
-    listener told;
-    std::weak_ptr<common::ledger> all;
-    {
-        executor pool(with(1), nothing);
-        all = pool.shared_ledger();
-        gates::entered = gates::go = false;
-        std::jthread submitter([&] {
-            common::task_options how;
-            how.watched_by = &told;
-            how.hard = 10s;
-            pool.submit(
-                how, [](held) {}, held());
-        });
-        BOOST_REQUIRE(test::eventually([] { return gates::entered.load(); }));
-        pool.stop(common::clock::now());
-        gates::go = true;
-        submitter.join();
-        BOOST_TEST(test::eventually([&] { return told.times == 1; }));
-    }
-    BOOST_TEST(told.times == 1);
-    BOOST_TEST(all.expired());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
