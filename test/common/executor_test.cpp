@@ -967,7 +967,8 @@ BOOST_AUTO_TEST_CASE(what_a_task_was_given_ends_outside_of_the_lock)
     {
         common::task_options how;
         how.watched_by = &told;
-        how.on_news = [last = std::make_shared<looks>(pool, ended)] {};
+        how.on_news = [last = std::shared_ptr<looks>(new looks{pool, ended})] {
+        };
         pool.submit(how, nothing);
     }
     BOOST_TEST(test::eventually([&] { return told.times == 20; }));

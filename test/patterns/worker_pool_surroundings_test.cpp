@@ -208,8 +208,9 @@ BOOST_AUTO_TEST_CASE(what_a_task_has_forked_ends_with_the_pool)
         pool all(1);
         left = all.submit([] {
                       const pid_t child = ::fork();
-                      for (; child == 0;) // until it is killed
-                          ::pause();
+                      if (child == 0)
+                          for (;;) // until it is killed
+                              ::pause();
                       return child;
                   })
                    .get();
