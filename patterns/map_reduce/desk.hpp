@@ -27,17 +27,14 @@
 
 namespace map_reduce::detail {
 
-// Shared memory with a window for each task.  A window costs address space
-// until it is written, and has one writer: the attempt that runs.  What an
-// attempt that died has left there nobody reads: the next one writes over it,
-// and only the size that a committed task returned makes it valid.
+// Shared memory with a window for each task of a phase.  A window costs address
+// space until it is written, and has one writer: the attempt that runs.  What
+// an attempt that died has left there nobody reads: the next one writes over
+// it, and only the size that a committed task returned makes it valid.
 struct windows
 {
     common::segment memory;
-    std::uint64_t splits = 0, partitions = 0, size = 0;
-
-    // One for each task: maps, reduces, merges.
-    std::uint64_t count() const { return splits + 2 * partitions; }
+    std::uint64_t size = 0; // bytes of a window
 
     // Throws instead of dying where there is no memory left.
     void store(std::uint64_t window, std::uint64_t offset,
@@ -58,10 +55,19 @@ struct windows
     std::span<const std::byte> view(std::uint64_t window,
                                     std::uint64_t used) const
     {
-        if (used > size || window >= count())
+        if (used > size || window >= memory.size() / size)
             throw common::malformed("a result larger than its window");
         return {memory.data() + window * size, used};
     }
+};
+
+// What each phase leaves to the next, and at last to whoever asked.
+struct places
+{
+    std::uint64_t splits = 0, partitions = 0;
+    windows mapped;  // by split: its keys with their values, by partition
+    windows reduced; // by partition: its results in order
+    windows merged;  // by range: its results in order
 };
 
 // What a task returns: its result itself is in its window.
@@ -85,11 +91,11 @@ template <class Job>
 class desk
 {
 public:
-    desk(const Job& job, const windows& places, std::size_t limit)
+    desk(const Job& job, const places& where, std::size_t limit)
         : job_(job)
-        , places_(places)
+        , places_(where)
         , limit_(limit)
-        , table_(places.size)
+        , table_(where.mapped.size)
     {
     }
 
@@ -103,7 +109,7 @@ public:
         job_.map(split, emit);
         COMMON_FAULT_POINT("map_reduce.mapped");
         const auto size =
-            store(split.index(),
+            store(places_.mapped, split.index(),
                   table_.partial(places_.partitions, partition_of_keys(job_)));
         end(split.index());
         return {size, emit.count, split.bytes(), split.failures(), {}};
@@ -118,11 +124,12 @@ public:
         begin(task);
         for (std::uint64_t split = 0; split != places_.splits; ++split)
             if (committed.at(split) != 0)
-                table_.merge(partition_of(places_.view(split, committed[split]),
-                                          partition));
+                table_.merge(partition_of(
+                    places_.mapped.view(split, committed[split]), partition));
         COMMON_FAULT_POINT("map_reduce.merged");
         std::vector<std::uint64_t> marks;
-        const auto size = store(task, sorted_results(marks));
+        const auto size =
+            store(places_.reduced, partition, sorted_results(marks));
         end(task);
         return {size, table_.size(), 0, {}, std::move(marks)};
     }
@@ -138,8 +145,8 @@ public:
         for (std::uint64_t p = 0; p != slices.size(); ++p)
         {
             const auto [first, last] = slices[p];
-            run<Job> one(places_.view(places_.splits + p, last)
-                             .subspan(std::min(first, last)));
+            run<Job> one(
+                places_.reduced.view(p, last).subspan(std::min(first, last)));
             bytes += one.rest.size();
             while (one.next()) // each turn takes a result
                 all.push_back({std::move(one.now)});
@@ -147,8 +154,7 @@ public:
         sort(all, ordered<Job>{job_});
         const auto merged = encoded(all, bytes);
         COMMON_FAULT_POINT("map_reduce.ordered");
-        const auto size = store(task, merged);
-        discard_partials(range);
+        const auto size = store(places_.merged, range, merged);
         end(task);
         return {size, 0, 0, {}, {}};
     }
@@ -192,28 +198,19 @@ private:
             job_.finishing(task);
     }
 
-    std::uint64_t store(std::uint64_t window,
-                        std::span<const std::byte> all) const
+    static std::uint64_t store(const windows& to, std::uint64_t window,
+                               std::span<const std::byte> all)
     {
-        if (all.size() > places_.size)
+        if (all.size() > to.size)
             throw memory_exceeded("a result takes " +
                                   std::to_string(all.size()) +
                                   " bytes, more than the " +
-                                  std::to_string(places_.size) + " allowed");
+                                  std::to_string(to.size) + " allowed");
         const auto half = all.size() / 2;
-        places_.store(window, 0, all.first(half));
+        to.store(window, 0, all.first(half));
         COMMON_FAULT_POINT("map_reduce.half_stored");
-        places_.store(window, half, all.subspan(half));
+        to.store(window, half, all.subspan(half));
         return all.size();
-    }
-
-    // Nobody needs them any more; each range gives its share back.
-    void discard_partials(std::uint64_t range) const
-    {
-        const auto from = places_.splits * range / places_.partitions;
-        const auto to = places_.splits * (range + 1) / places_.partitions;
-        places_.memory.memory().discard(from * places_.size,
-                                        (to - from) * places_.size);
     }
 
     std::vector<std::byte>
@@ -254,7 +251,7 @@ private:
     }
 
     Job job_;
-    windows places_;
+    places places_;
     std::size_t limit_;
     table table_;
 };

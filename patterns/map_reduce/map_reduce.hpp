@@ -29,7 +29,7 @@ namespace map_reduce {
 
 namespace detail {
 
-inline windows make_windows(std::uint64_t splits, const options& how)
+inline places make_places(std::uint64_t splits, const options& how)
 {
     // Each range of the results is merged from a slice of each partition.
     if (how.partitions == 0 || how.partitions > 1024)
@@ -45,8 +45,12 @@ inline windows make_windows(std::uint64_t splits, const options& how)
             std::to_string(limit) + " bytes for each, not " +
             std::to_string(how.memory));
     const auto size = (how.memory + page - 1) / page * page;
-    return {common::segment("results", count * size, 0), splits, how.partitions,
-            size};
+    const auto windows_for = [size](const char* phase, std::uint64_t tasks) {
+        return windows{common::segment(phase, tasks * size, 0), size};
+    };
+    return {splits, how.partitions, windows_for("mapped", splits),
+            windows_for("reduced", how.partitions),
+            windows_for("merged", how.partitions)};
 }
 
 inline common::executor::options staff_for(std::uint64_t tasks,
@@ -90,12 +94,12 @@ inline report report_of(const common::executor& workers,
 // independently of each other: for each range a slice of each partition.
 template <class Job>
 std::vector<std::vector<slice>> cut(const ordered<Job>& order,
-                                    const windows& places,
+                                    const windows& reduced,
                                     const std::vector<report>& partitions)
 {
     const auto ranges = partitions.size();
     const auto at = [&](std::size_t p, std::uint64_t offset) {
-        const auto all = places.view(places.splits + p, partitions[p].stored);
+        const auto all = reduced.view(p, partitions[p].stored);
         run<Job> one(all.subspan(std::min<std::uint64_t>(offset, all.size())));
         one.next();
         return one;
@@ -159,12 +163,12 @@ template <class Job, class Input>
     const auto splits = input.splits();
     if (splits.empty())
         return found;
-    const auto places = detail::make_windows(splits.size(), how);
+    const auto places = detail::make_places(splits.size(), how);
     common::executor workers(
         detail::staff_for(
             std::max<std::uint64_t>(splits.size(), how.partitions), how),
-        [](const Job& j, const detail::windows& w, std::size_t limit) {
-            return std::make_shared<desk>(j, w, limit);
+        [](const Job& j, const detail::places& p, std::size_t limit) {
+            return std::make_shared<desk>(j, p, limit);
         },
         job, places, how.limit);
     common::executor::task_options task;
@@ -211,7 +215,7 @@ template <class Job, class Input>
 
     tasks.clear();
     const auto ranges =
-        detail::cut<Job>(detail::ordered<Job>{job}, places, reduced);
+        detail::cut<Job>(detail::ordered<Job>{job}, places.reduced, reduced);
     for (unsigned i = 0; i != how.partitions; ++i)
         tasks.push_back(workers.submit(
             task,
@@ -224,8 +228,7 @@ template <class Job, class Input>
         const auto one =
             detail::report_of(workers, std::move(tasks[i]),
                               "range " + std::to_string(i), found.failures_);
-        found.parts_.push_back(
-            places.view(places.splits + places.partitions + i, one.stored));
+        found.parts_.push_back(places.merged.view(i, one.stored));
     }
 
     const auto s = workers.stats();
@@ -233,7 +236,7 @@ template <class Job, class Input>
     found.stats_.deaths = s.deaths;
     found.stats_.retried = s.retried;
     found.stats_.poisoned = s.poisoned;
-    found.memory_ = places.memory;
+    found.memory_ = places.merged.memory;
     return found;
 }
 
