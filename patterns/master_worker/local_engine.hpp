@@ -148,7 +148,6 @@ public:
 
 private:
     static constexpr std::chrono::milliseconds looks_apart{1}; // after workers
-    static constexpr std::chrono::microseconds unseen{1000};   // answers, about
     static constexpr std::chrono::microseconds shortest_spin{30};
 
     // --- putting ----------------------------------------------------------
@@ -228,16 +227,15 @@ private:
     }
 
     // Asks a worker to ring: not at each answer where they come fast, but while
-    // it still has something to do.  Returns when to look even so.
+    // half of what it had to do is left.  Returns when to look even so.
     time_point await(const seat& one) const
     {
         const auto out = one.box.out();
         const auto pace = staff_.role(one.role).pace;
         if (out < 3 || pace.count() == 0)
             return one.box.await(out == 0 ? 0 : out - 1), time_point::max();
-        const auto skip = std::min<std::int64_t>((out - 1) / 2, unseen / pace);
-        one.box.await(out - 1 - static_cast<unsigned>(skip));
-        return skip == 0 ? time_point::max() : clock::now() + 2 * unseen;
+        one.box.await(out - 1 - (out - 1) / 2);
+        return clock::now() + out * pace;
     }
 
     // Ends when a worker rings, when one dies, or at `until`.  What workers

@@ -50,7 +50,7 @@ public:
         unsigned start_failures = 3; // in a row, then it gives up
         std::chrono::milliseconds start_deadline{60'000};
         std::filesystem::path door; // where others may join; empty: nowhere
-        std::chrono::microseconds ahead{2'000}; // work that a worker may have
+        std::chrono::microseconds ahead{8'000}; // work that a worker may have
                                                 // behind a task; 0: none
     };
 
