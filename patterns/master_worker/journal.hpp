@@ -7,6 +7,7 @@
 
 #include "common/fault.hpp"
 #include "common/linux/descriptor.hpp"
+#include "common/linux/memfd.hpp"
 #include "common/wait.hpp"
 
 #include <fcntl.h>
@@ -44,7 +45,8 @@ enum class sync_policy
 struct journal_options
 {
     std::filesystem::path file; // empty: no journal
-    std::string tasks; // names the set of tasks: another set is foreign
+    std::string tasks; // names the set of tasks: another set is foreign;
+                       // empty: the name of the program
     sync_policy sync = sync_policy::interval;
     std::chrono::milliseconds interval{1000};
 };
@@ -77,10 +79,13 @@ public:
         , file_(
               ::open(options_.file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666))
     {
+        if (options_.tasks.empty())
+            options_.tasks = program;
         if (!file_)
             fail("cannot open it");
         if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
-            fail("another process uses it");
+            errno == EWOULDBLOCK ? refuse("another process uses it")
+                                 : fail("cannot lock it");
         const auto text = read_all();
         const auto head = header(program);
         if (text.size() < head.size() && head.starts_with(text))
@@ -158,7 +163,6 @@ public:
 private:
     static constexpr std::string_view magic = "MWJOURN1";
     static constexpr std::size_t frame = 8; // size and checksum
-    static constexpr std::size_t longest = std::size_t{1} << 30;
 
     [[noreturn]] void fail(const std::string& what) const
     {
@@ -210,7 +214,7 @@ private:
         if (text.size() - at < frame)
             return {};
         const auto size = number_at(text, at);
-        if (size > longest || size > text.size() - at - frame)
+        if (size > text.size() - at - frame)
             return {};
         behind = at + frame + size;
         const auto body = text.substr(at + frame, size);
@@ -290,6 +294,7 @@ private:
     // All or nothing.
     void append_now(std::string_view text)
     {
+        const common::kernel::no_size_signal limited;
         std::size_t done = 0;
         while (done < text.size()) // grows, or throws
         {

@@ -248,6 +248,19 @@ BOOST_AUTO_TEST_CASE(foreign_files_are_refused_and_left_as_they_were)
                       journal_error);
 }
 
+BOOST_AUTO_TEST_CASE(a_set_without_a_name_is_that_of_its_program)
+{
+    const directory place;
+    const auto file = place / "j";
+    {
+        journal j(in(file, ""), "tests");
+        note(j, "one", "eins");
+    }
+    BOOST_CHECK_THROW(journal(in(file, ""), "others"), journal_error);
+    const journal again(in(file, ""), "tests");
+    BOOST_TEST(again.size() == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(two_masters_do_not_share_a_journal)
 {
     const directory place;
@@ -261,7 +274,6 @@ BOOST_AUTO_TEST_CASE(a_full_disk_is_an_error_that_loses_nothing)
 {
     const directory place;
     const auto file = place / "j";
-    ::signal(SIGXFSZ, SIG_IGN);
     rlimit room{};
     ::getrlimit(RLIMIT_FSIZE, &room);
     {
@@ -278,7 +290,6 @@ BOOST_AUTO_TEST_CASE(a_full_disk_is_an_error_that_loses_nothing)
         ::setrlimit(RLIMIT_FSIZE, &room);
         j.flush(); // there is room again: what waited is written
     }
-    ::signal(SIGXFSZ, SIG_DFL);
     const journal j(in(file), "tests");
     BOOST_TEST(j.size() == 5u);
     BOOST_TEST(*j.find(key(3)) == value(3));
@@ -289,7 +300,6 @@ BOOST_AUTO_TEST_CASE(a_master_whose_disk_is_full_goes_on_when_there_is_room)
     const directory place;
     const auto file = place / "j";
     counter runs{0};
-    ::signal(SIGXFSZ, SIG_IGN);
     rlimit room{};
     ::getrlimit(RLIMIT_FSIZE, &room);
     {
@@ -307,7 +317,6 @@ BOOST_AUTO_TEST_CASE(a_master_whose_disk_is_full_goes_on_when_there_is_room)
         for (int i = 0; i < 20; ++i)
             BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
     }
-    ::signal(SIGXFSZ, SIG_DFL);
     BOOST_TEST(*runs == 21);
     master again(with(in(file)));
     again.submit(&counted, 1, runs);
