@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #include <cstring>
 #include <filesystem>
 #include <future>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -174,6 +176,15 @@ private:
         throw journal_error(options_.file.string() + ": " + what);
     }
 
+    // Whether files of this process may grow to some size only (ulimit -f).  To
+    // look out for the signal costs half as much as a write.
+    static bool is_limited()
+    {
+        rlimit size{};
+        return ::getrlimit(RLIMIT_FSIZE, &size) == 0 &&
+               size.rlim_cur != RLIM_INFINITY;
+    }
+
     static off_t offset(std::size_t n) { return static_cast<off_t>(n); }
 
     // Requires: four bytes at `at`.
@@ -294,7 +305,9 @@ private:
     // All or nothing.
     void append_now(std::string_view text)
     {
-        const common::kernel::no_size_signal limited;
+        std::optional<common::kernel::no_size_signal> guard;
+        if (limited_)
+            guard.emplace();
         std::size_t done = 0;
         while (done < text.size()) // grows, or throws
         {
@@ -361,6 +374,7 @@ private:
 
     journal_options options_;
     common::kernel::descriptor file_;
+    const bool limited_ = is_limited();
     std::size_t size_ = 0; // of the file
     std::size_t good_ = 0; // of it, up to the last sound record
     std::unordered_map<std::string, std::string> results_;

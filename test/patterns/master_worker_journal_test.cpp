@@ -55,6 +55,29 @@ void write(const std::filesystem::path& path, const std::string& text)
     std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
 }
 
+/// How large files of this process may get (ulimit -f), while it lives.
+class size_limit
+{
+public:
+    static constexpr rlim_t ample = rlim_t{1} << 40;
+    size_limit()
+    {
+        ::getrlimit(RLIMIT_FSIZE, &before_);
+        set(ample);
+    }
+    size_limit(const size_limit&) = delete;
+    ~size_limit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+    void set(rlim_t bytes) const
+    {
+        const rlimit now{bytes, before_.rlim_max};
+        ::setrlimit(RLIMIT_FSIZE, &now);
+    }
+
+private:
+    rlimit before_{};
+};
+
 std::string key(int i)
 {
     return "task " + std::to_string(i);
@@ -274,20 +297,18 @@ BOOST_AUTO_TEST_CASE(a_full_disk_is_an_error_that_loses_nothing)
 {
     const directory place;
     const auto file = place / "j";
-    rlimit room{};
-    ::getrlimit(RLIMIT_FSIZE, &room);
+    const size_limit limit;
     {
         journal j(in(file), "tests");
         for (int i = 0; i < 4; ++i)
             note(j, key(i), value(i));
         const auto size = std::filesystem::file_size(file);
-        const rlimit tight{size + 20, room.rlim_max};
-        ::setrlimit(RLIMIT_FSIZE, &tight);
+        limit.set(size + 20);
         BOOST_CHECK_EXCEPTION(
             note(j, key(4), value(4) + std::string(50, 'x')), journal_error,
             [&](const auto& e) { return contains(e.what(), file); });
         BOOST_TEST(std::filesystem::file_size(file) == size);
-        ::setrlimit(RLIMIT_FSIZE, &room);
+        limit.set(size_limit::ample);
         j.flush(); // there is room again: what waited is written
     }
     const journal j(in(file), "tests");
@@ -300,19 +321,16 @@ BOOST_AUTO_TEST_CASE(a_master_whose_disk_is_full_goes_on_when_there_is_room)
     const directory place;
     const auto file = place / "j";
     counter runs{0};
-    rlimit room{};
-    ::getrlimit(RLIMIT_FSIZE, &room);
+    const size_limit limit;
     {
         master m(with(in(file)));
         m.submit(&counted, 1, runs).get(); // its workers are there
-        const rlimit tight{std::filesystem::file_size(file) + 100,
-                           room.rlim_max};
-        ::setrlimit(RLIMIT_FSIZE, &tight);
+        limit.set(std::filesystem::file_size(file) + 100);
         std::vector<handle<int>> all;
         for (int i = 0; i < 20; ++i)
             all.push_back(m.submit(&counted, i, runs));
         BOOST_CHECK_THROW(m.run(), journal_error);
-        ::setrlimit(RLIMIT_FSIZE, &room);
+        limit.set(size_limit::ample);
         m.run();
         for (int i = 0; i < 20; ++i)
             BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
