@@ -90,14 +90,15 @@ struct callable
     static F read(reader&) { return F{}; }
 };
 
-template <class R, class... P>
-struct callable<R (*)(P...)>
+template <class R, class... P, bool NoThrow>
+struct callable<R (*)(P...) noexcept(NoThrow)>
 {
-    static std::size_t size(R (*)(P...)) { return sizeof(entry_id); }
-    static void write(writer& to, R (*f)(P...)) { encode(to, id_of(f)); }
-    static auto read(reader& from) -> R (*)(P...)
+    using function = R(P...) noexcept(NoThrow);
+    static std::size_t size(function*) { return sizeof(entry_id); }
+    static void write(writer& to, function* f) { encode(to, id_of(f)); }
+    static function* read(reader& from)
     {
-        return function_at<R(P...)>(decode<entry_id>(from));
+        return function_at<function>(decode<entry_id>(from));
     }
 };
 

@@ -12,7 +12,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace master_worker {
@@ -45,6 +48,17 @@ inline std::uint64_t quick_sum(std::span<const std::byte> text,
         text = text.subspan(part);
     } while (!text.empty());
     return sum;
+}
+
+/// Of the file that this process runs, also when it has been replaced since.
+inline std::string name_of_this_program()
+{
+    constexpr std::string_view gone = " (deleted)"; // as the kernel puts it
+    auto name =
+        std::filesystem::read_symlink("/proc/self/exe").filename().string();
+    if (name.ends_with(gone))
+        name.resize(name.size() - gone.size());
+    return name;
 }
 
 /// Of the file that this process runs: another build has another one.

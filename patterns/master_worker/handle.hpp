@@ -48,9 +48,11 @@ struct access
     {
         return handle<R>(std::move(r));
     }
+    /// Throws std::logic_error where it has no task.
     template <class R>
     static const record_ptr& of(const handle<R>& h)
     {
+        h.required();
         return h.record_;
     }
 };
@@ -235,14 +237,27 @@ private:
     record_ptr record_;
 };
 
+namespace detail {
+
+template <class R>
+std::shared_ptr<link> owner_of(const std::vector<handle<R>>& parts)
+{
+    if (parts.empty())
+        throw std::invalid_argument("a callback after nothing");
+    for (const auto& one : parts)
+        access::of(one); // throws
+    return access::of(parts.front())->owner;
+}
+
+} // namespace detail
+
 /// Calls `f(handles)` once when all of them have come to their ends, whatever
-/// those were.  Otherwise as `then`.  Throws std::invalid_argument for none.
+/// those were.  Otherwise as `then`.  Throws std::invalid_argument for none,
+/// std::logic_error for one that has no task.
 template <class R, class F>
 auto when_all(std::vector<handle<R>> parts, F f)
 {
-    if (parts.empty())
-        throw std::invalid_argument("when_all of nothing");
-    const auto owner = detail::access::of(parts.front())->owner;
+    const auto owner = detail::owner_of(parts);
     return detail::follow(
         owner, [parts, f]() mutable { return f(parts); },
         [&](auto run) {
@@ -261,9 +276,7 @@ auto when_all(std::vector<handle<R>> parts, F f)
 template <class R, class F>
 auto when_any(std::vector<handle<R>> parts, F f)
 {
-    if (parts.empty())
-        throw std::invalid_argument("when_any of nothing");
-    const auto owner = detail::access::of(parts.front())->owner;
+    const auto owner = detail::owner_of(parts);
     const auto first = std::make_shared<std::size_t>(parts.size());
     return detail::follow(
         owner, [parts, first, f]() mutable { return f(*first, parts); },

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -60,6 +61,8 @@ int join(const std::filesystem::path& door, unsigned role, Init init,
     hello.role = role;
     master->send(std::as_bytes(std::span(&hello, 1)), {});
     auto answer = master->receive(true);
+    while (!answer && errno == EINTR) // ends when the master has said something
+        answer = master->receive(true);
     invitation letter;
     if (!answer || answer->text.size() != sizeof letter)
         throw std::runtime_error(door.string() + ": the master has gone");

@@ -7,10 +7,12 @@
 
 #include "common/fault.hpp"
 #include "common/linux/descriptor.hpp"
+#include "common/linux/memfd.hpp"
 #include "common/wait.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@
 #include <cstring>
 #include <filesystem>
 #include <future>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -44,7 +47,8 @@ enum class sync_policy
 struct journal_options
 {
     std::filesystem::path file; // empty: no journal
-    std::string tasks; // names the set of tasks: another set is foreign
+    std::string tasks; // names the set of tasks: another set is foreign;
+                       // empty: the name of the program
     sync_policy sync = sync_policy::interval;
     std::chrono::milliseconds interval{1000};
 };
@@ -77,10 +81,13 @@ public:
         , file_(
               ::open(options_.file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666))
     {
+        if (options_.tasks.empty())
+            options_.tasks = program;
         if (!file_)
             fail("cannot open it");
         if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
-            fail("another process uses it");
+            errno == EWOULDBLOCK ? refuse("another process uses it")
+                                 : fail("cannot lock it");
         const auto text = read_all();
         const auto head = header(program);
         if (text.size() < head.size() && head.starts_with(text))
@@ -158,7 +165,6 @@ public:
 private:
     static constexpr std::string_view magic = "MWJOURN1";
     static constexpr std::size_t frame = 8; // size and checksum
-    static constexpr std::size_t longest = std::size_t{1} << 30;
 
     [[noreturn]] void fail(const std::string& what) const
     {
@@ -168,6 +174,15 @@ private:
     [[noreturn]] void refuse(const std::string& what) const
     {
         throw journal_error(options_.file.string() + ": " + what);
+    }
+
+    // Whether files of this process may grow to some size only (ulimit -f).  To
+    // look out for the signal costs half as much as a write.
+    static bool is_limited()
+    {
+        rlimit size{};
+        return ::getrlimit(RLIMIT_FSIZE, &size) == 0 &&
+               size.rlim_cur != RLIM_INFINITY;
     }
 
     static off_t offset(std::size_t n) { return static_cast<off_t>(n); }
@@ -210,7 +225,7 @@ private:
         if (text.size() - at < frame)
             return {};
         const auto size = number_at(text, at);
-        if (size > longest || size > text.size() - at - frame)
+        if (size > text.size() - at - frame)
             return {};
         behind = at + frame + size;
         const auto body = text.substr(at + frame, size);
@@ -290,6 +305,9 @@ private:
     // All or nothing.
     void append_now(std::string_view text)
     {
+        std::optional<common::kernel::no_size_signal> guard;
+        if (limited_)
+            guard.emplace();
         std::size_t done = 0;
         while (done < text.size()) // grows, or throws
         {
@@ -356,6 +374,7 @@ private:
 
     journal_options options_;
     common::kernel::descriptor file_;
+    const bool limited_ = is_limited();
     std::size_t size_ = 0; // of the file
     std::size_t good_ = 0; // of it, up to the last sound record
     std::unordered_map<std::string, std::string> results_;

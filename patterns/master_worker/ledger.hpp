@@ -4,10 +4,10 @@
 #pragma once
 
 #include "engine.hpp"
+#include "event.hpp"
 #include "fingerprint.hpp"
 #include "journal.hpp"
 #include "record.hpp"
-#include "trace.hpp"
 
 #include "common/error.hpp"
 
@@ -58,9 +58,11 @@ public:
         : engine_(std::move(carrier))
         , journal_(std::move(results))
         , measure_(measure)
-        , on_event_(std::move(on_event))
+        , events_(std::move(on_event))
         , roles_(roles)
     {
+        if (roles == 0)
+            throw std::invalid_argument("a master needs a role of workers");
         link_->alive = this;
     }
 
@@ -71,12 +73,18 @@ public:
     {
         engine_.reset();
         abandon("the master has ended");
+        events_.tell();
         call_due();
         link_->alive = nullptr;
     }
 
     const std::shared_ptr<link>& place() const { return link_; }
-    engine& carrier() { return *engine_; }
+    engine& carrier()
+    {
+        if (engine_ == nullptr)
+            throw common::closed("the master has ended");
+        return *engine_;
+    }
     const std::vector<poison>& poisoned() const { return poison_; }
     bool idle() const { return active_.empty() && unsaved_.empty(); }
 
@@ -111,7 +119,7 @@ public:
     /// what the journal throws: then it was not taken.
     void enter(const record_ptr& r)
     {
-        check(r->how);
+        admit(r->how);
         if (unsaved_.size() >= batch)
             save();
         r->number = ++counts_.submitted;
@@ -129,9 +137,16 @@ public:
         else
         {
             roles_[r->how.role].queue.push_back(r);
-            listen(time_point::min());
-            feed();
+            begin_at_once();
         }
+        announce();
+    }
+
+    /// Wants so many workers in a role from now on.
+    void resize(unsigned role, unsigned workers)
+    {
+        check_role(role);
+        carrier().resize(role, workers);
     }
 
     /// Works until `ready()`, or `deadline`.  Returns what `ready()` says.
@@ -161,12 +176,23 @@ public:
     /// anything.  Throws as work_until.
     bool work(time_point deadline)
     {
+        if (engine_ == nullptr)
+            return false; // it ends: a callback runs
         feed();
         const bool heard = listen(std::min(deadline, alarm()));
+        announce();
         save();
-        if (trouble_)
+        if (trouble_ && !ending_)
             std::rethrow_exception(std::exchange(trouble_, nullptr));
         return heard;
+    }
+
+    /// Works until all is done, or nobody could do it, or `deadline`.  From
+    /// now on what `on_event` throws is lost: nobody could be told.
+    void finish(time_point deadline)
+    {
+        ending_ = true;
+        work_until([this] { return idle() || stalled(); }, deadline);
     }
 
     /// Takes a task back, killing who runs it.  False when it is over.
@@ -177,7 +203,10 @@ public:
             return false;
         if (std::exchange(r->copies, 0) != 0)
             engine_->drop(r->number);
+        r->why = "cancelled";
+        tell(event::kind::finished, *r);
         settle(r, outcome::cancelled);
+        announce();
         return true;
     }
 
@@ -212,23 +241,42 @@ private:
         std::chrono::nanoseconds spent{0}; // on those
     };
 
-    void check(const task_options& how) const
+    // Throws for a task that cannot be taken.
+    void admit(task_options& how) const
     {
         if (!broken_.empty())
             throw common::exhausted(broken_);
-        if (engine_ == nullptr)
-            throw common::closed("the master has ended");
-        if (how.role >= roles_.size())
-            throw std::invalid_argument("there is no role " +
-                                        std::to_string(how.role));
-        if (how.retry.attempts == 0)
-            throw std::invalid_argument("a task needs at least one attempt");
+        check_role(how.role);
+        check(how);
         if ((how.deadline.count() > 0 || how.silence.count() > 0) &&
             !engine_->can().enforces_limits)
             throw std::invalid_argument("this engine enforces no limits");
     }
 
+    void check_role(unsigned role) const
+    {
+        if (engine_ == nullptr)
+            throw common::closed("the master has ended");
+        if (role >= roles_.size())
+            throw std::invalid_argument("there is no role " +
+                                        std::to_string(role));
+    }
+
     // --- handing out ------------------------------------------------------
+
+    // For a task that has been taken: what goes wrong now does so again, and is
+    // told, when somebody works.
+    void begin_at_once()
+    {
+        try
+        {
+            listen(time_point::min());
+            feed();
+        }
+        catch (...)
+        {
+        }
+    }
 
     // On demand: nothing leaves the queue before a worker is free.
     void feed()
@@ -253,13 +301,29 @@ private:
             while (!queue.empty() &&
                    engine_->window(i, queue.front()->alone) != 0)
             {
-                if (queue.front()->end == outcome::pending) // not cancelled
-                    put(*queue.front(), now, // it stays here if that throws
-                        queue.front()->alone);
+                // A cancelled one may end here, and with it what its user gave
+                // it: that may add others.
+                const auto r = std::move(queue.front());
                 queue.pop_front();
+                if (r->end == outcome::pending)
+                    put_first(r, now);
             }
             if (queue.empty() && speculates_)
                 copy_straggler(i, now);
+        }
+    }
+
+    // It is the next again if that throws.
+    void put_first(const record_ptr& r, time_point now)
+    {
+        try
+        {
+            put(*r, now, r->alone);
+        }
+        catch (...)
+        {
+            roles_[r->how.role].queue.push_front(r);
+            throw;
         }
     }
 
@@ -288,9 +352,11 @@ private:
                 slowest = r.get();
         if (slowest == nullptr)
             return;
+        using time = std::chrono::duration<double, std::nano>;
         const auto due =
-            slowest->put + std::chrono::duration_cast<clock::duration>(
-                               average * slowest->how.speculate);
+            slowest->put +
+            std::chrono::duration_cast<clock::duration>(std::min<time>(
+                average * slowest->how.speculate, std::chrono::years(1)));
         if (now < due)
             next_copy_ = std::min(next_copy_, due);
         else if (engine_->window(role, true) != 0) // never behind the first
@@ -400,16 +466,21 @@ private:
 
     void fail(const record_ptr& r, report& what)
     {
-        r->failures.push_back(failure_of(*r, what));
-        const auto& last = r->failures.back();
+        r->failures.push_back(failure_of(r->attempts, what));
+        const auto last = r->failures.back();
         ++r->attempts;
         r->told = false;
         if (r->copies != 0)
             return; // its copy may still come to something
-        if (r->attempts < r->how.retry.attempts && allows(r->how.retry, last))
+        const bool again = allows(r->how.retry, r->attempts, last);
+        if (r->end != outcome::pending)
+            return; // cancelled by who was asked
+        if (again)
         {
             ++counts_.retried;
-            later_.emplace(clock::now() + pause(*r), r);
+            later_.emplace(clock::now() +
+                               pause_after(r->how.retry, r->attempts, dice_),
+                           r);
             return tell(event::kind::retried, what, last.text);
         }
         r->why = last.text;
@@ -422,56 +493,6 @@ private:
         poison_.push_back({r->number, r->how.key, r->failures});
         tell(event::kind::poisoned, what, last.text);
         settle(r, outcome::poisoned);
-    }
-
-    static failure failure_of(const record& r, const report& what)
-    {
-        failure f;
-        f.attempt = r.attempts;
-        f.worker = what.worker;
-        f.when = clock::now();
-        if (what.what == report::kind::failed)
-        {
-            f.what = failure::kind::threw;
-            common::reader from{what.content};
-            f.error = common::decode<common::error_message>(from);
-            f.text = f.error.type + ": " + f.error.what;
-            return f;
-        }
-        f.what = what.why == loss::died        ? failure::kind::died
-                 : what.why == loss::timed_out ? failure::kind::timed_out
-                 : what.why == loss::stuck     ? failure::kind::stuck
-                                               : failure::kind::expelled;
-        f.death = {what.pid, what.status};
-        f.text = !what.text.empty()
-                     ? what.text
-                     : "worker " + std::to_string(what.worker) + " (process " +
-                           std::to_string(what.pid) +
-                           ") died: " + common::describe(what.status);
-        return f;
-    }
-
-    static bool allows(const retry_policy& policy, const failure& last)
-    {
-        try
-        {
-            return policy.again && policy.again(last);
-        }
-        catch (...) // who cannot say yes has said no
-        {
-            return false;
-        }
-    }
-
-    std::chrono::nanoseconds pause(const record& r)
-    {
-        const auto& how = r.how.retry;
-        const auto doubled =
-            how.backoff * (std::int64_t{1} << std::min(r.attempts - 1, 20u));
-        const std::chrono::nanoseconds plain = std::min(doubled, how.longest);
-        std::uniform_real_distribution<> off(1 - how.jitter, 1 + how.jitter);
-        return std::chrono::nanoseconds(static_cast<std::int64_t>(
-            static_cast<double>(plain.count()) * off(dice_)));
     }
 
     // --- ends -------------------------------------------------------------
@@ -493,14 +514,15 @@ private:
         {
             r->why = why;
             r->copies = 0;
+            tell(event::kind::finished, *r);
             settle(r, outcome::abandoned);
         }
         for (const auto& r : std::exchange(unsaved_, {}))
             settle(r,
                    outcome::value); // the journal did not want it, we have it
         for (auto& role : roles_)
-            role.queue.clear();
-        later_.clear();
+            std::exchange(role.queue, {}).clear();
+        std::exchange(later_, {}).clear();
     }
 
     // Each may add more, and may work itself; ends when all have run.
@@ -518,30 +540,26 @@ private:
 
     void tell(event::kind what, const record& r)
     {
-        if (on_event_)
-            tell(event{what, r.number, r.attempts, 0, clock::now()});
+        if (events_.wanted())
+            events_.add({what, r.number, r.attempts, 0, clock::now(), r.why});
     }
     void tell(event::kind what, const report& r, const std::string& text = {})
     {
-        if (!on_event_)
+        if (!events_.wanted())
             return;
         const auto found = active_.find(r.task);
         const unsigned attempt =
             found == active_.end() ? 0 : found->second->attempts;
-        tell(event{what, r.task, attempt, r.worker, clock::now(),
-                   text.empty() ? r.text : text,
-                   r.task != 0 && measure_ ? &r.spent : nullptr});
+        events_.add({what, r.task, attempt, r.worker, clock::now(),
+                     text.empty() ? r.text : text,
+                     r.task != 0 && measure_ ? &r.spent : nullptr});
     }
-    void tell(const event& e)
+
+    // Now that all is in order.
+    void announce()
     {
-        try
-        {
-            on_event_(e);
-        }
-        catch (...) // what we are in the middle of comes first
-        {
-            trouble_ = std::current_exception();
-        }
+        if (auto trouble = events_.tell())
+            trouble_ = trouble;
     }
 
     // --- names ------------------------------------------------------------
@@ -565,7 +583,7 @@ private:
     std::unique_ptr<engine> engine_;
     std::unique_ptr<journal> journal_;
     bool measure_;
-    std::function<void(const event&)> on_event_;
+    event_queue events_;
     // By number: those that are not at their end.
     boost::unordered_flat_map<std::uint64_t, record_ptr> active_;
     std::vector<record_ptr> unsaved_; // at their end, but for the
@@ -577,8 +595,9 @@ private:
     statistics counts_;
     bool speculates_ = false; // any task
     time_point next_copy_ = time_point::max();
-    std::string broken_; // why, if it is
-    std::exception_ptr trouble_;
+    std::string broken_;         // why, if it is
+    std::exception_ptr trouble_; // of who was told of an event
+    bool ending_ = false;
     std::minstd_rand dice_{std::random_device{}()};
 };
 

@@ -124,6 +124,7 @@ int main(int argc, char* argv[])
         ::signal(SIGXFSZ, SIG_IGN); // a full disk is an error, not the end
         master_worker::master_options options;
         options.workers = {line.workers};
+        options.payload = 4096; // a task is a board, and its result a number
         options.journal.file = journal;
         options.journal.tasks = std::to_string(size) + " queens";
         options.staff.door = listen;
@@ -136,13 +137,17 @@ int main(int argc, char* argv[])
             options.on_event = std::ref(*events);
             options.measure = true;
         }
-        master_worker::master m(options);
-        std::cout << queens(size, line, m) << '\n';
-        const auto stats = m.stats();
-        statistics.items = stats.finished - stats.recovered;
-        statistics.deaths = stats.deaths;
-        statistics.retried = stats.retried;
-        statistics.poisoned = stats.poisoned;
+        {
+            master_worker::master m(options);
+            std::cout << queens(size, line, m) << '\n';
+            const auto stats = m.stats();
+            statistics.items = stats.finished - stats.recovered;
+            statistics.deaths = stats.deaths;
+            statistics.retried = stats.retried;
+            statistics.poisoned = stats.poisoned;
+        }
+        if (events)
+            events->finish();
         return true;
     });
 }

@@ -79,7 +79,8 @@ public:
     /// Each worker calls `init(arguments...)` before its first task; what it
     /// returns is its `worker_state`; `role()` says which role it is in.
     /// Throws std::invalid_argument for a role that has neither workers nor a
-    /// door by which they could join, and what the journal and a launch throw.
+    /// door by which they could join, for more than 4095 workers, or no payload
+    /// or one of more than 2 GiB; and what the journal and a launch throw.
     template <class Init, class... A>
     requires std::is_invocable_v<Init, A...>
     master(const master_options& options, Init init, A... arguments)
@@ -107,18 +108,18 @@ public:
         if (std::uncaught_exceptions() == exceptions_)
             try
             {
-                ledger_.work_until(
-                    [this] { return ledger_.idle() || ledger_.stalled(); },
-                    common::deadline_after(options_.linger));
+                ledger_.finish(common::deadline_after(options_.linger));
             }
-            catch (const std::exception&) // a journal that cannot be written
+            catch (...) // a journal that cannot be written
             {
             }
     }
 
     /// Submits a call.  Throws std::length_error when the arguments are larger
-    /// than the payload, common::exhausted when there are no workers any more,
-    /// and what encoding an argument throws.
+    /// than the payload, std::invalid_argument for options that make no sense,
+    /// common::exhausted when there are no workers any more, common::closed
+    /// from a callback of a master that ends, and what encoding an argument
+    /// throws.
     template <class F, class... A>
     requires(!std::is_same_v<std::decay_t<F>, task_options>) auto submit(
         F&& function, A&&... arguments)
@@ -180,10 +181,11 @@ public:
     /// Wants so many workers in a role from now on.  With none, its tasks wait
     /// until there are some again, or somebody joins.  Where nobody can join,
     /// who waits for them without a deadline gets a std::logic_error, as soon
-    /// as nothing else runs; the tasks are kept.
+    /// as nothing else runs; the tasks are kept.  Throws std::invalid_argument
+    /// for a role that is not there, and for more than 4095 workers in all.
     void resize(unsigned workers, unsigned role = 0)
     {
-        ledger_.carrier().resize(role, workers);
+        ledger_.resize(role, workers);
     }
 
     statistics stats() const { return ledger_.stats(); }
@@ -207,8 +209,7 @@ private:
     {
         if (wanted.file.empty())
             return nullptr;
-        return std::make_unique<journal>(
-            wanted, std::filesystem::read_symlink("/proc/self/exe").filename());
+        return std::make_unique<journal>(wanted, name_of_this_program());
     }
 
     std::size_t checked(std::size_t size) const

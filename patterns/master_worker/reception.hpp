@@ -106,8 +106,11 @@ private:
             one.line = std::move(who);
             result.push_back(std::move(one));
         }
-        catch (const std::exception&) // no memory, no descriptors: not now
+        catch (const std::exception& e) // no memory, no descriptors: not now
         {
+            std::string(e.what()).copy(answer.refusal,
+                                       sizeof answer.refusal - 1);
+            who.send(text, {});
         }
     }
 

@@ -4,14 +4,16 @@
 #pragma once
 
 #include "engine.hpp"
+#include "retry.hpp"
 
-#include "common/error.hpp"
 #include "common/task.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -28,60 +30,6 @@ enum class outcome : std::uint8_t
     abandoned // the master ended, or there are no workers any more
 };
 
-/// One attempt that came to nothing.
-struct failure
-{
-    enum class kind : std::uint8_t
-    {
-        threw,
-        died,
-        timed_out,
-        stuck,
-        expelled
-    };
-    kind what = kind::died;
-    unsigned attempt = 0; // from 0 on
-    unsigned worker = 0;
-    common::death death{};         // of the worker; none where it threw
-    common::error_message error{}; // what it threw
-    std::string text{};            // in words
-    time_point when{};
-
-    /// Whether the task threw an `E`: a standard type, or one derived from it.
-    template <class E>
-    bool threw() const
-    {
-        if (what != kind::threw)
-            return false;
-        try
-        {
-            error.rethrow();
-        }
-        catch (const E&)
-        {
-            return true;
-        }
-        catch (...)
-        {
-            return false;
-        }
-    }
-};
-
-/// Whether, and when, a task is tried again.
-struct retry_policy
-{
-    unsigned attempts = 3;                 // in all
-    std::chrono::milliseconds backoff{10}; // before the second, doubled then
-    std::chrono::milliseconds longest{10'000};
-    double jitter = 0.2; // the pause is off by up to this part, at random
-    /// Whether this failure allows another attempt.  By default losses of a
-    /// worker do, exceptions do not; who replaces it answers for both.
-    std::function<bool(const failure&)> again = [](const failure& f) {
-        return f.what != failure::kind::threw;
-    };
-};
-
 struct task_options
 {
     std::string key{}; // in the journal; "": its number and what is called
@@ -92,6 +40,22 @@ struct task_options
     double speculate = 0; // running so many times as long as others have on
                           // average, an idle worker gets a copy; 0: never
 };
+
+/// Throws std::invalid_argument for what makes no sense.  What is longer than a
+/// year is as good as for ever, and is made one: it can be counted with.
+inline void check(task_options& how)
+{
+    using std::chrono::nanoseconds;
+    for (auto* const limit : {&how.deadline, &how.silence})
+    {
+        if (limit->count() < 0)
+            throw std::invalid_argument("a limit of a task is negative");
+        *limit = std::min<nanoseconds>(*limit, std::chrono::years(1));
+    }
+    if (!(how.speculate >= 0))
+        throw std::invalid_argument("a task cannot get a copy before it runs");
+    check(how.retry);
+}
 
 class ledger;
 

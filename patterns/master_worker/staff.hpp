@@ -13,6 +13,7 @@
 #include "common/linux/door.hpp"
 #include "common/process.hpp"
 
+#include <poll.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -25,6 +26,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -64,7 +66,7 @@ public:
     /// `letter` is what a new worker is sent.  Throws std::invalid_argument.
     staff(const options& wanted,
           std::function<common::letter(const seat&)> letter)
-        : options_(wanted)
+        : options_(bounded(wanted))
         , roles_(wanted.workers.size())
         , letter_(std::move(letter))
     {
@@ -72,6 +74,14 @@ public:
             if (workers == 0 && wanted.door.empty())
                 throw std::invalid_argument("a role without workers needs a "
                                             "door, by which they join");
+        if (wanted.payload == 0 || wanted.payload > most_payload)
+            throw std::invalid_argument(
+                "a payload has 1 to " + std::to_string(most_payload) +
+                " bytes, not " + std::to_string(wanted.payload));
+        if (wanted.start_deadline.count() <= 0)
+            throw std::invalid_argument(
+                "a worker needs some time to start, not " +
+                std::to_string(wanted.start_deadline.count()) + " ms");
         if (!wanted.door.empty())
             door_ = std::make_unique<reception>(wanted.door);
         for (unsigned role = 0; role < wanted.workers.size(); ++role)
@@ -202,6 +212,24 @@ public:
     }
 
 private:
+    static constexpr std::size_t most_payload = std::size_t{1} << 31;
+    static constexpr std::size_t most_workers = 4095;
+
+    // A year is as good as for ever, and can be counted with.
+    static options bounded(options wanted)
+    {
+        const auto bound = [](auto& time) {
+            time = std::min<std::remove_reference_t<decltype(time)>>(
+                time, std::chrono::years(1));
+        };
+        bound(wanted.settled);
+        bound(wanted.backoff);
+        bound(wanted.longest_backoff);
+        bound(wanted.start_deadline);
+        bound(wanted.ahead);
+        return wanted;
+    }
+
     void give_back(const outstanding& one, const std::string& suspicion = {})
     {
         report r;
@@ -233,13 +261,21 @@ private:
 
     // --- workers that come ------------------------------------------------
 
+    // All, or none when that throws.
     void add(unsigned role, unsigned count)
     {
-        for (; count != 0; --count)
+        if (count > most_workers - std::min(most_workers, seats_.size()))
+            throw std::invalid_argument(
+                "a master has at most " + std::to_string(most_workers) +
+                " workers, not " + std::to_string(seats_.size() + count));
+        std::vector<std::unique_ptr<seat>> more(count);
+        for (auto& one : more)
+            one = std::make_unique<seat>();
+        for (auto& one : more)
         {
-            seats_.push_back(std::make_unique<seat>());
-            seats_.back()->number = ++numbers_;
-            seats_.back()->role = role;
+            one->number = ++numbers_;
+            one->role = role;
+            seats_.push_back(std::move(one));
         }
     }
 
@@ -461,11 +497,26 @@ private:
                 one->box.close();
         const auto patience = clock::now() + std::chrono::seconds(1);
         for (auto& one : seats_)
-            if (one->child && !one->child.reap(patience))
-            {
-                one->child.kill(SIGKILL);
-                one->child.reap();
-            }
+            if (one->child)
+                end(one->child, patience);
+    }
+
+    // Waits for its end, kills it at `patience`; and with it what its tasks
+    // have started, and left.
+    static void end(common::kernel::pidfd& child, time_point patience)
+    {
+        while (!child.ended()) // ends by itself, or killed
+        {
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+                patience - clock::now());
+            if (left.count() <= 0)
+                child.kill(SIGKILL);
+            pollfd over{child.get(), POLLIN, 0};
+            ::poll(&over, 1,
+                   left.count() > 0 ? static_cast<int>(left.count()) : -1);
+        }
+        child.kill_group();
+        child.reap();
     }
 
     options options_;

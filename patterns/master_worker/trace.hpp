@@ -3,50 +3,18 @@
 
 #pragma once
 
-#include "engine.hpp"
+#include "event.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace master_worker {
-
-/// Something that happened to a task or to a worker.
-struct event
-{
-    enum class kind : std::uint8_t
-    {
-        received,  // submitted
-        started,   // given to a worker
-        finished,  // has come to its end: text says to which
-        retried,   // an attempt came to nothing, there will be another
-        poisoned,  // and there will be none
-        joined,    // a worker is there
-        left,      // a worker is gone, as it was meant to
-        died,      // a worker is gone otherwise
-        recovered, // its result was in the journal
-    };
-    kind what;
-    std::uint64_t task = 0; // 0: it is about a worker
-    unsigned attempt = 0;
-    unsigned worker = 0; // 0: it is about no worker
-    time_point when{};
-    std::string_view text{};     // during the call only
-    const cost* spent = nullptr; // of the attempt that ended, if measured
-};
-
-inline const char* name_of(event::kind what)
-{
-    constexpr const char* names[] = {"received", "started",  "finished",
-                                     "retried",  "poisoned", "joined",
-                                     "left",     "died",     "recovered"};
-    return names[static_cast<unsigned>(what)];
-}
 
 /// Writes what happens as a Chrome trace (JSON): chrome://tracing and Perfetto
 /// show a row for each worker, a bar for each attempt, and marks for the rest.
@@ -55,8 +23,8 @@ inline const char* name_of(event::kind what)
 ///     options.on_event = std::ref(trace);
 ///     options.measure = true;
 ///
-/// Whole when it is destroyed; readable by both even if the program was killed
-/// before.
+/// Whole when it is finished or destroyed; readable by both even if the program
+/// was killed before.
 class trace
 {
 public:
@@ -65,12 +33,19 @@ public:
         : name_(file.string())
         , out_(file, std::ios::trunc)
     {
-        if (!out_)
-            throw std::runtime_error(name_ + ": cannot be written");
-        out_ << "[";
+        out_ << "[" << std::flush;
+        check();
     }
     trace(const trace&) = delete;
-    ~trace() { out_ << "\n]\n"; }
+    ~trace() { end(); }
+
+    /// Writes what is left, for who wants to know whether that was possible:
+    /// throws std::runtime_error when it was not.  The last call.
+    void finish()
+    {
+        end();
+        check();
+    }
 
     void operator()(const event& e)
     {
@@ -78,11 +53,22 @@ public:
             bar(e);
         if (e.what != event::kind::started && e.what != event::kind::received)
             mark(e);
+        check();
+    }
+
+private:
+    void check() const
+    {
         if (!out_)
             throw std::runtime_error(name_ + ": cannot be written");
     }
 
-private:
+    void end()
+    {
+        if (!std::exchange(ended_, true))
+            out_ << "\n]\n" << std::flush;
+    }
+
     void bar(const event& e)
     {
         begin() << R"("ph":"X","name":"task )" << e.task << R"(","ts":)"
@@ -134,7 +120,7 @@ private:
     std::string name_;
     std::ofstream out_;
     time_point start_ = clock::now();
-    bool first_ = true;
+    bool first_ = true, ended_ = false;
 };
 
 } // namespace master_worker

@@ -69,19 +69,20 @@ public:
     static void install(crash_note& note)
     {
         note_ = &note;
+        process_ = ::getpid();
         struct sigaction action
         {
         };
         action.sa_sigaction = &on_signal;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK;
         ::sigemptyset(&action.sa_mask);
-        for (const int one : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT})
+        // All that the kernel sends to the thread whose fault it is.
+        for (const int one : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP,
+                              SIGSYS, SIGPIPE, SIGXFSZ})
             ::sigaction(one, &action, nullptr);
         // Who calls exit in a task ends the process as surely.
-        std::atexit([] {
-            if (slot_ != 0)
-                write(slot_);
-        });
+        std::atexit(&on_exit);
+        std::at_quick_exit(&on_exit);
     }
 
     /// For the thread that makes it, while it lives: a stack for the handler,
@@ -104,8 +105,9 @@ public:
 private:
     static void on_signal(int signal, siginfo_t* about, void*)
     {
-        // A signal that somebody sent says nothing about this thread.
-        write(about->si_code == SI_USER ? 0 : slot_);
+        // A signal from elsewhere says nothing about this thread.
+        const bool sent = about->si_code == SI_USER;
+        write(sent && about->si_pid != process_ ? 0 : slot_);
         ::signal(signal, SIG_DFL);
         sigset_t this_one;
         ::sigemptyset(&this_one);
@@ -114,10 +116,18 @@ private:
         ::raise(signal);
     }
 
+    static void on_exit()
+    {
+        if (slot_ != 0)
+            write(slot_);
+    }
+
     static void write(unsigned slot)
     {
         if (wrote_)
             return; // it crashes once more on its way out
+        if (::getpid() != process_)
+            return; // a task has forked: its child has nothing to tell
         if (writing_.test_and_set())
             for (;;) // ends when the first one has ended the process
                 ::pause();
@@ -144,6 +154,7 @@ private:
     }
 
     static inline crash_note* note_ = nullptr;
+    static inline pid_t process_ = 0;
     static inline std::atomic_flag writing_;
     static inline thread_local unsigned slot_ = 0;
     static inline thread_local bool wrote_ = false;

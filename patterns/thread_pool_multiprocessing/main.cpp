@@ -18,6 +18,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -84,12 +86,13 @@ bytes frame(unsigned number, const view& what, const common::chaos& chaos)
 }
 // end::frame[]
 
-void write(const fs::path& file, const bytes& content)
+void write(common::new_file& file, const bytes& content)
 {
-    common::new_file out(file.string());
-    out.write(std::as_bytes(std::span(content)));
-    out.keep();
+    file.write(std::as_bytes(std::span(content)));
+    file.keep();
 }
+
+constexpr long unsaid = std::numeric_limits<long>::min(); // an option
 
 unsigned checked(const char* option, long wanted, long least, long most)
 {
@@ -115,15 +118,17 @@ view view_of(const std::string& size, long frames)
 pattern::shape shape_of(unsigned workers, long processes, long threads)
 {
     auto result = pattern::shape::of(workers);
-    if (processes != 0)
+    if (processes != unsaid)
         result = {checked("processes", processes, 1, 4095),
                   std::max(1u, workers / static_cast<unsigned>(processes))};
-    if (threads != 0)
+    if (threads != unsaid)
     {
         result.threads = checked("threads", threads, 1, 4095);
-        if (processes == 0)
+        if (processes == unsaid)
             result.processes = std::max(1u, workers / result.threads);
     }
+    checked("processes times --threads",
+            long{result.processes} * result.threads, 1, 4095);
     return result;
 }
 
@@ -134,7 +139,7 @@ int main(int argc, char* argv[])
     common::worker_main(argc, argv);
 
     namespace po = boost::program_options;
-    long frames = 0, processes = 0, threads = 0;
+    long frames = 0, processes = unsaid, threads = unsaid;
     std::string size, output, animation;
     common::program_line line(
         "thread_pool_multiprocessing --output DIR --animation F.png",
@@ -153,6 +158,9 @@ int main(int argc, char* argv[])
             throw common::usage_error("--output or --animation must be given");
         if (!output.empty())
             fs::create_directories(output);
+        std::optional<common::new_file> moving; // what cannot be written is
+        if (!animation.empty())                 // told before it is painted
+            moving.emplace(animation);
         // tag::pool[]
         pattern::pool_options options;
         options.shape = shape_of(line.workers, processes, threads);
@@ -175,14 +183,17 @@ int main(int argc, char* argv[])
             char name[32];
             std::snprintf(name, sizeof name, "frame-%04u.png", i);
             if (!output.empty())
-                write(fs::path(output) / name, file);
+            {
+                common::new_file out(fs::path(output) / name);
+                write(out, file);
+            }
             if (!animation.empty())
                 all.add(file);
             ++statistics.items;
             statistics.bytes += file.size();
         }
         if (!animation.empty())
-            write(animation, all.finish());
+            write(*moving, all.finish());
         const auto counts = pool.stats();
         statistics.deaths = counts.deaths;
         statistics.retried = counts.retried + counts.moved;

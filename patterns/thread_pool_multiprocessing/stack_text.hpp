@@ -54,6 +54,15 @@ inline std::string known_place(std::int32_t distance)
     return text;
 }
 
+/// Whether the library has put it between a function and who calls that.
+inline bool is_glue(const std::string& place)
+{
+    for (const char* part : {"std::__invoke", "std::__apply", "std::apply<"})
+        if (place.find(part) != place.npos)
+            return true;
+    return false;
+}
+
 /// A line for each of the innermost functions, down to the task itself.
 inline std::string stack_text(const std::vector<std::int32_t>& stack)
 {
@@ -64,7 +73,8 @@ inline std::string stack_text(const std::vector<std::int32_t>& stack)
         const auto text = known_place(stack[i]);
         if (text.find("common::detail::run<") != text.npos)
             break; // what follows is the pool's own
-        result += "\n  in " + text;
+        if (!is_glue(text))
+            result += "\n  in " + text;
     }
     return result;
 }

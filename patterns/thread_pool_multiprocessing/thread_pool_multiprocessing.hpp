@@ -57,7 +57,9 @@ struct pool_options
     unsigned attempts = 3;                // of each task
     std::chrono::milliseconds grace{100}; // for the neighbours of a thread
                                           // that must be killed
-    unsigned restarts = 10;               // of each process ...
+    common::worker_limits recycle{}; // tasks of a thread, age and memory of a
+                                     // process, which is then replaced
+    unsigned restarts = 10;          // of each process ...
     std::chrono::milliseconds restart_window{10'000}; // ... in this time
     std::chrono::milliseconds restart_backoff{10};
     std::chrono::milliseconds start_deadline{30'000};
@@ -192,6 +194,8 @@ public:
     {
         using item = std::ranges::range_value_t<Range>;
         using result = common::result_of<F, item>;
+        static_assert(!std::is_void_v<result>,
+                      "map gives results back: its function must return one");
         std::vector<item> items;
         for (auto&& one : range)
             items.push_back(std::forward<decltype(one)>(one));
@@ -257,7 +261,7 @@ private:
         std::vector<future<std::vector<R>>> again;
         try
         {
-            for (auto& value : one.get())
+            for (auto&& value : one.get())
                 results.push_back(std::move(value));
             return;
         }
@@ -301,6 +305,7 @@ private:
         result.staff.environment = caps(size());
         result.table.capacity = static_cast<unsigned>(options_.capacity);
         result.table.payload = options_.payload;
+        result.limits = options_.recycle;
         result.threads = options_.shape.threads;
         result.grace = options_.grace;
         result.examine = [notes = notes_, threads = options_.shape.threads](

@@ -15,6 +15,9 @@
 #include <cstdlib>
 #include <latch>
 #include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -57,8 +60,8 @@ template <class ProcessInit, class ThreadInit>
 struct serve_threads
 {
     int operator()(common::crew_member me, common::cells table,
-                   common::worker_limits, common::inherited bell, plan wanted,
-                   common::shared_array<crash_note> notes,
+                   common::worker_limits limits, common::inherited bell,
+                   plan wanted, common::shared_array<crash_note> notes,
                    common::packed<ProcessInit> process_init,
                    common::packed<ThreadInit> thread_init) const
     {
@@ -71,22 +74,30 @@ struct serve_threads
         std::latch built(wanted.threads), go(1);
         std::atomic<bool> fenced{false}, leaving{false};
         std::vector<std::jthread> threads;
+        const auto live = [&](unsigned slot) {
+            const crash_watch watch(slot);
+            common::detail::this_worker mine;
+            common::detail::this_worker::of_this_thread() = &mine;
+            build(me, [&] { mine.state = state_of(thread_init.function); });
+            common::worker_end end(table, slot);
+            mine.end = &end;
+            mine.bell = bell.fd;
+            built.count_down();
+            go.wait(); // ends when all are built; who fails ends it all
+            using shift = common::work_shift;
+            const auto how = shift::run(end, limits, bell);
+            fenced = fenced || how == shift::ending::fenced;
+            if (how == shift::ending::leaving)
+            {
+                leaving = true; // and so do the others
+                common::detail::asked_to_leave.exchange(true);
+                table.work().notify_all();
+            }
+        };
         for (unsigned i = 0; i < wanted.threads; ++i)
-            threads.emplace_back([&, slot = (me.slot() - 1) * wanted.threads +
-                                            i + 1] {
-                const crash_watch watch(slot);
-                common::detail::this_worker mine;
-                common::detail::this_worker::of_this_thread() = &mine;
-                build(me, [&] { mine.state = state_of(thread_init.function); });
-                common::worker_end end(table, slot);
-                mine.end = &end;
-                mine.bell = bell.fd;
-                built.count_down();
-                go.wait(); // ends when all are built; who fails ends it all
-                using shift = common::work_shift;
-                const auto how = shift::run(end, {}, bell);
-                fenced = fenced || how == shift::ending::fenced;
-                leaving = leaving || how == shift::ending::leaving;
+            build(me, [&] {
+                threads.push_back(
+                    started(live, (me.slot() - 1) * wanted.threads + i + 1));
             });
         built.wait();
         me.ready();
@@ -99,6 +110,20 @@ struct serve_threads
     }
 
 private:
+    template <class Live>
+    static std::jthread started(const Live& live, unsigned slot)
+    {
+        try
+        {
+            return std::jthread(live, slot);
+        }
+        catch (const std::system_error& e)
+        {
+            throw std::runtime_error("a thread cannot be started: " +
+                                     std::string(e.what()));
+        }
+    }
+
     // Ends the process when `work` throws: its supervisor learns why.
     template <class Work>
     static void build(const common::crew_member& me, Work work)

@@ -48,6 +48,11 @@ R call(const F& function, const A&... arguments)
     return common::decode<R>(back);
 }
 
+int twice(int x) noexcept
+{
+    return 2 * x;
+}
+
 std::string join(std::string a, std::vector<std::string> b)
 {
     for (const auto& one : b)
@@ -103,6 +108,7 @@ BOOST_AUTO_TEST_CASE(functions_lambdas_and_captures_run_with_their_arguments)
     using strings = std::vector<std::string>;
     BOOST_TEST(call<std::string>(&join, std::string("a"), strings{"b", "c"}) ==
                "abc");
+    BOOST_TEST(call<int>(&twice, 4) == 8);
     BOOST_TEST(call<int>([](int a, int b) { return a - b; }, 7, 2) == 5);
     int offset = 100;
     BOOST_TEST(

@@ -356,6 +356,22 @@ BOOST_AUTO_TEST_CASE(stopped_workers_do_not_hold_up_the_end_of_their_master)
     BOOST_TEST(((std::chrono::steady_clock::now() - start) < 20s));
 }
 
+BOOST_AUTO_TEST_CASE(what_a_task_has_started_ends_with_its_master)
+{
+    pid_t left = 0;
+    {
+        master m(sturdy(1));
+        left = m.submit([] {
+                    const pid_t child = ::fork();
+                    if (child == 0)
+                        ::pause(); // until it is killed
+                    return child;
+                }).get();
+        BOOST_TEST(alive(left));
+    }
+    BOOST_TEST(eventually([&] { return !alive(left); }));
+}
+
 BOOST_AUTO_TEST_CASE(masters_that_end_while_workers_die_leave_nothing)
 {
     std::mt19937 dice(std::random_device{}());

@@ -55,6 +55,29 @@ void write(const std::filesystem::path& path, const std::string& text)
     std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
 }
 
+/// How large files of this process may get (ulimit -f), while it lives.
+class size_limit
+{
+public:
+    static constexpr rlim_t ample = rlim_t{1} << 40;
+    size_limit()
+    {
+        ::getrlimit(RLIMIT_FSIZE, &before_);
+        set(ample);
+    }
+    size_limit(const size_limit&) = delete;
+    ~size_limit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+    void set(rlim_t bytes) const
+    {
+        const rlimit now{bytes, before_.rlim_max};
+        ::setrlimit(RLIMIT_FSIZE, &now);
+    }
+
+private:
+    rlimit before_{};
+};
+
 std::string key(int i)
 {
     return "task " + std::to_string(i);
@@ -248,6 +271,19 @@ BOOST_AUTO_TEST_CASE(foreign_files_are_refused_and_left_as_they_were)
                       journal_error);
 }
 
+BOOST_AUTO_TEST_CASE(a_set_without_a_name_is_that_of_its_program)
+{
+    const directory place;
+    const auto file = place / "j";
+    {
+        journal j(in(file, ""), "tests");
+        note(j, "one", "eins");
+    }
+    BOOST_CHECK_THROW(journal(in(file, ""), "others"), journal_error);
+    const journal again(in(file, ""), "tests");
+    BOOST_TEST(again.size() == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(two_masters_do_not_share_a_journal)
 {
     const directory place;
@@ -261,24 +297,20 @@ BOOST_AUTO_TEST_CASE(a_full_disk_is_an_error_that_loses_nothing)
 {
     const directory place;
     const auto file = place / "j";
-    ::signal(SIGXFSZ, SIG_IGN);
-    rlimit room{};
-    ::getrlimit(RLIMIT_FSIZE, &room);
+    const size_limit limit;
     {
         journal j(in(file), "tests");
         for (int i = 0; i < 4; ++i)
             note(j, key(i), value(i));
         const auto size = std::filesystem::file_size(file);
-        const rlimit tight{size + 20, room.rlim_max};
-        ::setrlimit(RLIMIT_FSIZE, &tight);
+        limit.set(size + 20);
         BOOST_CHECK_EXCEPTION(
             note(j, key(4), value(4) + std::string(50, 'x')), journal_error,
             [&](const auto& e) { return contains(e.what(), file); });
         BOOST_TEST(std::filesystem::file_size(file) == size);
-        ::setrlimit(RLIMIT_FSIZE, &room);
+        limit.set(size_limit::ample);
         j.flush(); // there is room again: what waited is written
     }
-    ::signal(SIGXFSZ, SIG_DFL);
     const journal j(in(file), "tests");
     BOOST_TEST(j.size() == 5u);
     BOOST_TEST(*j.find(key(3)) == value(3));
@@ -289,25 +321,20 @@ BOOST_AUTO_TEST_CASE(a_master_whose_disk_is_full_goes_on_when_there_is_room)
     const directory place;
     const auto file = place / "j";
     counter runs{0};
-    ::signal(SIGXFSZ, SIG_IGN);
-    rlimit room{};
-    ::getrlimit(RLIMIT_FSIZE, &room);
+    const size_limit limit;
     {
         master m(with(in(file)));
         m.submit(&counted, 1, runs).get(); // its workers are there
-        const rlimit tight{std::filesystem::file_size(file) + 100,
-                           room.rlim_max};
-        ::setrlimit(RLIMIT_FSIZE, &tight);
+        limit.set(std::filesystem::file_size(file) + 100);
         std::vector<handle<int>> all;
         for (int i = 0; i < 20; ++i)
             all.push_back(m.submit(&counted, i, runs));
         BOOST_CHECK_THROW(m.run(), journal_error);
-        ::setrlimit(RLIMIT_FSIZE, &room);
+        limit.set(size_limit::ample);
         m.run();
         for (int i = 0; i < 20; ++i)
             BOOST_TEST(all[static_cast<std::size_t>(i)].get() == i * i);
     }
-    ::signal(SIGXFSZ, SIG_DFL);
     BOOST_TEST(*runs == 21);
     master again(with(in(file)));
     again.submit(&counted, 1, runs);

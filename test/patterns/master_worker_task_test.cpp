@@ -69,9 +69,13 @@ using message = std::variant<grow, shout>;
 class engine_of_one : public master_worker::engine, private common::output
 {
 public:
+    bool works = true;
+
     std::size_t window(unsigned, bool) override { return reports_.size() < 3; }
     void put(const master_worker::assignment& what) override
     {
+        if (!works)
+            throw std::runtime_error("out of order");
         master_worker::report r;
         r.task = what.task;
         if (what.task % 10 == 0 && what.attempt == 0)
@@ -449,6 +453,62 @@ BOOST_AUTO_TEST_CASE(a_role_that_nobody_could_ever_serve_is_refused)
     BOOST_CHECK_THROW(master(sturdy(0)), std::invalid_argument);
 }
 
+BOOST_AUTO_TEST_CASE(a_master_that_makes_no_sense_is_refused)
+{
+    using change = void (*)(master_options&);
+    for (const change& spoil :
+         {change([](master_options& o) { o.workers = {}; }),
+          change([](master_options& o) {
+              o.workers = {4000, 96};
+          }),
+          change([](master_options& o) { o.payload = 0; }),
+          change([](master_options& o) { o.payload = ~std::size_t{0}; }),
+          change([](master_options& o) { o.staff.start_deadline = {}; })})
+    {
+        auto options = sturdy(1);
+        spoil(options);
+        BOOST_CHECK_THROW(master{options}, std::invalid_argument);
+    }
+    master m(sturdy(1));
+    BOOST_CHECK_THROW(m.resize(1, 1), std::invalid_argument);
+    BOOST_CHECK_THROW(m.resize(4096), std::invalid_argument);
+    BOOST_TEST(m.submit(&square, 3).get() == 9);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_makes_no_sense_is_refused)
+{
+    master m(sturdy(1));
+    using change = void (*)(task_options&);
+    for (const change& spoil :
+         {change([](task_options& o) { o.role = 1; }),
+          change([](task_options& o) { o.deadline = -1s; }),
+          change([](task_options& o) { o.silence = -1s; }),
+          change([](task_options& o) { o.speculate = -1; }),
+          change([](task_options& o) { o.retry.attempts = 0; }),
+          change([](task_options& o) { o.retry.backoff = -1s; }),
+          change([](task_options& o) { o.retry.jitter = 2; })})
+    {
+        auto how = tries(2);
+        spoil(how);
+        BOOST_CHECK_THROW(m.submit(how, &square, 3), std::invalid_argument);
+    }
+    BOOST_TEST(m.stats().submitted == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_time_that_no_clock_reaches_is_no_limit)
+{
+    auto options = sturdy(1);
+    options.staff.start_deadline = std::chrono::milliseconds::max();
+    options.staff.ahead = std::chrono::microseconds::max();
+    options.linger = std::chrono::milliseconds::max();
+    master m(options);
+    auto how = tries(2);
+    how.deadline = how.silence = std::chrono::nanoseconds::max();
+    how.retry.longest = std::chrono::milliseconds::max();
+    BOOST_TEST(m.submit(how, &mortal, 3, 1u).get() == 3);
+    BOOST_TEST(m.stats().retried == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(workers_join_and_leave_while_tasks_run)
 {
     master m(sturdy(1));
@@ -650,6 +710,13 @@ BOOST_AUTO_TEST_CASE(a_trace_is_json_with_a_bar_for_each_attempt)
     BOOST_TEST(kinds["i"] > 50);
 }
 
+BOOST_AUTO_TEST_CASE(a_trace_on_a_full_disk_is_an_error)
+{
+    BOOST_CHECK_EXCEPTION(
+        master_worker::trace("/dev/full"), std::runtime_error,
+        [](const auto& e) { return contains(e.what(), "/dev/full"); });
+}
+
 BOOST_AUTO_TEST_CASE(a_callback_of_events_that_throws_loses_nothing)
 {
     auto options = sturdy(1);
@@ -714,6 +781,19 @@ BOOST_AUTO_TEST_CASE(an_engine_of_another_kind_changes_no_task)
     auto limited = tries(1);
     limited.deadline = 1s; // it cannot do that, and says so
     BOOST_CHECK_THROW(m.submit(limited, &square, 1), std::invalid_argument);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_cannot_be_handed_out_is_kept_and_runs_once)
+{
+    auto mine = std::make_unique<engine_of_one>();
+    auto& engine = *mine;
+    engine.works = false;
+    master m({}, std::move(mine));
+    const auto kept = m.submit(tries(2), &square, 3); // it was taken
+    BOOST_CHECK_THROW(kept.get(), std::runtime_error);
+    engine.works = true;
+    BOOST_TEST(kept.get() == 9);
+    BOOST_TEST(m.stats().finished == 1u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

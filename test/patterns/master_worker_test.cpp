@@ -148,6 +148,23 @@ BOOST_AUTO_TEST_CASE(a_trace_is_written)
     BOOST_TEST(all.size() > 42u);
 }
 
+BOOST_AUTO_TEST_CASE(a_trace_that_cannot_be_written_is_an_error)
+{
+    const auto o = run({"--queens", "4", "--trace", "/dev/full"});
+    BOOST_TEST(o.code == 1);
+    BOOST_TEST(o.err.find("/dev/full") != o.err.npos);
+}
+
+#ifndef __SANITIZE_ADDRESS__ // it needs terabytes for itself
+BOOST_AUTO_TEST_CASE(little_address_space_is_enough)
+{
+    const auto o =
+        run_program({{"bash", "-c", "ulimit -v 500000; exec \"$0\" --queens 8",
+                      program("master_worker")}});
+    BOOST_TEST(o.out == "92\n", o.err);
+}
+#endif
+
 BOOST_AUTO_TEST_CASE(a_bad_command_line_is_told_in_one_line)
 {
     for (const char* bad : {"0", "19", "-3", "many"})

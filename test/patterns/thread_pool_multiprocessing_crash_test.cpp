@@ -10,7 +10,10 @@
 
 #include "patterns/thread_pool_multiprocessing/thread_pool_multiprocessing.hpp"
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -41,7 +44,11 @@ enum class crash
     illegal,
     bus,
     stack_overflow,
-    exit
+    exit,
+    quick_exit,
+    pipe,
+    file_size,
+    system_call
 };
 
 [[gnu::noinline]] int store_to_nowhere(volatile int* where)
@@ -57,6 +64,15 @@ constexpr int line_of_the_crash = __LINE__ - 3;
     volatile char room[1000];
     room[0] = static_cast<char>(depth);
     return depth < 0 ? 0 : fall(depth + 1) + room[0];
+}
+
+/// SIGPIPE, from the kernel.
+int write_to_nobody()
+{
+    std::array<int, 2> ends{};
+    if (::pipe(ends.data()) != 0 || ::close(ends[0]) != 0)
+        return 0;
+    return static_cast<int>(::write(ends[1], "x", 1));
 }
 
 int do_crash(crash how)
@@ -84,6 +100,16 @@ int do_crash(crash how)
         return fall(1);
     case crash::exit:
         std::exit(7);
+    case crash::quick_exit:
+        std::quick_exit(7);
+    case crash::pipe:
+        return write_to_nobody();
+    case crash::file_size:
+        ::raise(SIGXFSZ);
+        return zero;
+    case crash::system_call:
+        ::raise(SIGSYS);
+        return zero;
     }
     return zero;
 }
@@ -193,12 +219,29 @@ BOOST_AUTO_TEST_CASE(the_error_names_the_line_that_crashed)
 
 BOOST_AUTO_TEST_CASE(every_kind_of_crash_is_charged_to_its_thread)
 {
-    for (const auto how : {crash::division, crash::abort, crash::illegal,
-                           crash::bus, crash::stack_overflow, crash::exit})
+    for (const auto how :
+         {crash::division, crash::abort, crash::illegal, crash::bus,
+          crash::stack_overflow, crash::exit, crash::quick_exit, crash::pipe,
+          crash::file_size, crash::system_call})
     {
         const among_neighbours run(how);
         BOOST_TEST(contains(run.said, "task 4"), run.said);
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_child_of_a_task_ends_as_it_means_to)
+{
+    pool p(sturdy({1, 2}));
+    const auto child = [](int code) {
+        const pid_t mine = ::fork();
+        if (mine == 0)
+            std::exit(code);
+        int status = 0;
+        ::waitpid(mine, &status, 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    };
+    BOOST_TEST(p.submit(child, 7).get() == 7);
+    BOOST_TEST(p.stats().deaths == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(an_abort_is_told_with_the_line_of_the_caller)

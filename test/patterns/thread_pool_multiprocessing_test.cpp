@@ -13,6 +13,8 @@
 
 #include "patterns/thread_pool_multiprocessing/thread_pool_multiprocessing.hpp"
 #include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <set>
 #include <string>
@@ -58,6 +60,11 @@ std::string variable(const std::string& name)
 {
     const char* text = std::getenv(name.c_str());
     return text == nullptr ? "" : text;
+}
+
+int where() noexcept
+{
+    return ::getpid();
 }
 
 int usable()
@@ -132,6 +139,14 @@ BOOST_AUTO_TEST_CASE(a_map_keeps_the_order_with_every_chunk)
     BOOST_TEST(p.map(std::vector<int>{}, &square).empty());
 }
 
+BOOST_AUTO_TEST_CASE(a_map_of_truths_keeps_them)
+{
+    pool p(shape{1, 2});
+    const auto odd =
+        p.map(std::vector{1, 2, 3}, [](int x) { return x % 2 != 0; });
+    BOOST_TEST((odd == std::vector<bool>{true, false, true}));
+}
+
 BOOST_AUTO_TEST_CASE(a_map_throws_what_an_item_threw)
 {
     pool p(shape{1, 2});
@@ -203,6 +218,55 @@ BOOST_AUTO_TEST_CASE(an_initializer_that_throws_is_named)
         }
         BOOST_TEST(said.find("no licence") != said.npos, said);
     }
+}
+
+#ifndef __SANITIZE_ADDRESS__ // it needs terabytes for itself
+BOOST_AUTO_TEST_CASE(a_thread_that_cannot_be_started_is_an_error_not_a_hang)
+{
+    rlimit stack{}, space{};
+    ::getrlimit(RLIMIT_STACK, &stack);
+    ::getrlimit(RLIMIT_AS, &space);
+    const rlimit large{rlim_t{1} << 30, stack.rlim_max}; // of each thread
+    const rlimit few{rlim_t{4} << 30, space.rlim_max};
+    ::setrlimit(RLIMIT_STACK, &large);
+    ::setrlimit(RLIMIT_AS, &few);
+    {
+        pool p({.shape = {1, 8}, .payload = 4096});
+        BOOST_CHECK_EXCEPTION(
+            p.submit(&square, 1).get(), common::exhausted, [](const auto& e) {
+                return std::string(e.what()).find("a thread cannot") !=
+                       std::string::npos;
+            });
+    }
+    ::setrlimit(RLIMIT_AS, &space);
+    ::setrlimit(RLIMIT_STACK, &stack);
+}
+#endif
+
+BOOST_AUTO_TEST_CASE(a_process_makes_room_after_so_many_tasks_of_a_thread)
+{
+    pool_options options;
+    options.shape = {1, 3};
+    options.recycle.tasks = 10;
+    pool p(options);
+    std::set<int> processes;
+    for (int i = 0; i < 100; ++i)
+        processes.insert(p.submit(&where).get());
+    BOOST_TEST(processes.size() >= 3u); // at most 30 tasks in each
+    BOOST_TEST(p.stats().deaths == 0u);
+    BOOST_TEST(p.stats().retried + p.stats().moved == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_process_that_has_grown_makes_room)
+{
+    pool_options options;
+    options.shape = {1, 2};
+    options.recycle.resident = 200u << 20;
+    pool p(options);
+    const auto small = p.submit(&where).get();
+    p.submit([] { new std::string(300u << 20, 'x'); }).get(); // it leaks
+    BOOST_TEST(eventually([&] { return p.submit(&where).get() != small; }));
+    BOOST_TEST(p.stats().deaths == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(a_task_may_use_threads_and_pools_of_its_own)
@@ -292,6 +356,10 @@ BOOST_AUTO_TEST_CASE(the_program_says_what_is_wrong_with_its_line)
           {words{"--output", "x", "--frames", "0"}, "--frames", 2},
           {words{"--output", "x", "--size", "10"}, "WIDTHxHEIGHT", 2},
           {words{"--output", "x", "--threads", "5000"}, "--threads", 2},
+          {words{"--output", "x", "--threads", "0"}, "--threads", 2},
+          {words{"--output", "x", "--processes", "0"}, "--processes", 2},
+          {words{"--output", "x", "--processes", "99", "--threads", "99"},
+           "9801", 2},
           {words{"--animation", d / "no" / "where.png", "--frames", "1",
                  "--size", "8x8"},
            "where.png", 1}})
