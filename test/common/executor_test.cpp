@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -119,7 +120,33 @@ struct listener : common::watcher
     std::atomic<int> times{0};
 };
 
+/// An argument of a task that takes until the gate opens to be encoded.
+struct gated
+{
+    std::atomic<bool>* begun;
+    std::atomic<bool>* gate;
+};
+
 } // namespace
+
+template <>
+struct common::codec<gated>
+{
+    static constexpr std::size_t length = 100; // more than lies in a cell
+    static std::size_t size(const gated&) { return length; }
+    static void write(writer& to, const gated& one)
+    {
+        *one.begun = true;
+        while (!*one.gate) // ends by the law
+            std::this_thread::yield();
+        encode(to, std::array<char, length>());
+    }
+    static gated read(reader& from)
+    {
+        decode<std::array<char, length>>(from);
+        return {nullptr, nullptr};
+    }
+};
 
 BOOST_FIXTURE_TEST_SUITE(executor_laws, test::clean)
 
@@ -661,6 +688,30 @@ BOOST_AUTO_TEST_CASE(a_callback_is_called_once_whatever_the_outcome)
     BOOST_TEST(!test::eventually([&] { return called != 304; }, 50ms));
 }
 
+// As that of a future does, which is empty as soon as its result is taken.
+BOOST_AUTO_TEST_CASE(a_callback_may_take_the_ticket_that_it_was_given_for)
+{
+    executor pool(with(1, 4), nothing);
+    const auto chain = [&] {
+        for (int round = 0; round < 25; ++round)
+        {
+            std::vector<ticket> all;
+            for (int i = 0; i < 10'000; ++i) // most results leave the table
+                all.push_back(submit(pool, square, 3));
+            std::atomic<std::size_t> called{0};
+            for (auto& one : all)
+                pool.when_over(one, [&] {
+                    const ticket mine = std::move(one);
+                    ++called;
+                });
+            BOOST_CHECK(test::eventually([&] { return called == all.size(); }));
+        }
+    };
+    std::thread other(chain); // has callbacks called while we give them
+    chain();
+    other.join();
+}
+
 // --- the end of it all ------------------------------------------------------
 
 BOOST_AUTO_TEST_CASE(draining_finishes_all_and_accepts_no_more)
@@ -776,6 +827,61 @@ BOOST_AUTO_TEST_CASE(threads_that_wait_wake_when_the_executor_ends)
     for (auto& one : threads)
         one.join();
     BOOST_TEST(woken == 4);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_submitted_while_the_executor_ends_tells_its_watcher)
+{
+    executor pool(with(1), nothing);
+    std::atomic<bool> begun{false}, gate{false};
+    listener told;
+    common::task_options how;
+    how.watched_by = &told;
+    ticket late;
+    std::thread submitting([&] {
+        late = pool.submit(
+            how, [](gated) {}, gated{&begun, &gate});
+    });
+    BOOST_TEST(test::eventually([&] { return begun.load(); }));
+    pool.stop(common::clock::now()); // everybody is told, but for that one
+    gate = true;
+    submitting.join();
+    BOOST_TEST(told.times == 1);
+    BOOST_TEST((end_of(pool, late).how == outcome::abandoned));
+}
+
+BOOST_AUTO_TEST_CASE(
+    whoever_submits_while_the_executor_ends_is_told_once_or_thrown)
+{
+    for (int i = 0; i < 30; ++i)
+    {
+        executor pool(with(1), nothing);
+        listener told;
+        common::task_options how;
+        how.watched_by = &told;
+        std::atomic<int> accepted{0};
+        std::atomic<bool> refused{false};
+        const auto flood = [&] {
+            try
+            {
+                while (true) // ends when the executor does
+                {
+                    pool.submit(how, nothing);
+                    ++accepted;
+                }
+            }
+            catch (const std::runtime_error&) // closed, or exhausted
+            {
+                refused = true;
+            }
+        };
+        std::thread one(flood), two(flood);
+        BOOST_TEST(test::eventually([&] { return accepted > 100 * i; }));
+        pool.stop(common::clock::now());
+        one.join();
+        two.join();
+        BOOST_TEST(refused);
+        BOOST_TEST(told.times == accepted);
+    }
 }
 
 // --- workers that come and go -----------------------------------------------

@@ -403,6 +403,17 @@ BOOST_AUTO_TEST_CASE(a_continuation_added_after_the_pool_runs_all_the_same)
     BOOST_TEST(next.get() == 17);
 }
 
+BOOST_AUTO_TEST_CASE(a_future_that_was_moved_continues_elsewhere)
+{
+    pool p(with(1));
+    auto first = p.submit(&square, 3);
+    auto second = std::move(first);
+    BOOST_TEST(!first.valid());
+    BOOST_CHECK_THROW(first.then([](future<int>) {}), std::logic_error);
+    BOOST_TEST(second.then([](future<int> f) { return f.get(); }).get() == 9);
+    BOOST_CHECK_THROW(second.then([](future<int>) {}), std::logic_error);
+}
+
 BOOST_AUTO_TEST_CASE(a_future_without_a_task_says_so)
 {
     future<int> none;
