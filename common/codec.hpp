@@ -9,19 +9,25 @@
 
 #include <array>
 #include <concepts>
+#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <initializer_list>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 #include <type_traits>
+#include <typeindex>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -94,10 +100,9 @@ private:
 /// How a `T` crosses to another process.  Specialise it for a type of your
 /// own with `size`, `write` and `read`.
 ///
-/// Provided: trivially copyable types (their bytes: pointers inside a struct
-/// are its author's responsibility), strings and containers of the standard
-/// library, optional, pair, tuple, array, variant, path, and aggregates of
-/// such types (by Boost.PFR).
+/// Provided: trivially copyable types (their bytes), strings and containers of
+/// the standard library, optional, pair, tuple, array, variant, path,
+/// std::error_code, and aggregates of such types (by Boost.PFR).
 template <class T>
 struct codec;
 
@@ -113,11 +118,66 @@ template <class T>
 inline constexpr bool is_view<std::reference_wrapper<T>> = true;
 template <class T>
 inline constexpr bool is_view<std::initializer_list<T>> = true;
+template <class Promise>
+inline constexpr bool is_view<std::coroutine_handle<Promise>> = true;
+template <>
+inline constexpr bool is_view<std::type_index> = true;
 
 /// Says something about memory of one process only.
 template <class T>
 concept address = std::is_pointer_v<T> || std::is_reference_v<T> ||
-    std::is_member_pointer_v<T> || std::is_null_pointer_v<T> || is_view<T>;
+    std::is_member_pointer_v<T> || std::is_null_pointer_v<T> || is_view<T> ||
+    (std::input_or_output_iterator<T>&& std::is_trivially_copyable_v<T>);
+
+/// A number, and the address of what explains it.
+template <class T>
+concept error_number = requires(const T& error)
+{
+    error.value();
+    error.category().name();
+};
+
+template <class T, class... Before>
+constexpr bool has_address();
+
+/// What a member of an aggregate may be initialised with: anything, or nothing
+/// but addresses and what has some.
+struct any_value
+{
+    template <class T>
+    operator T() const
+    {
+        std::terminate(); // nobody converts one
+    }
+};
+struct any_address
+{
+    template <class T>
+    requires(address<T> || error_number<T> || has_address<T>())
+    operator T() const
+    {
+        std::terminate();
+    }
+};
+
+template <class T, class... Values>
+concept begins_with = requires
+{
+    T{Values()...};
+};
+
+/// Whether an aggregate has a member, behind so many, that is an address or
+/// has one.
+template <class T, class... Before>
+constexpr bool has_address()
+{
+    if constexpr (!std::is_aggregate_v<T> || sizeof...(Before) == 32 ||
+                  !begins_with<T, Before..., any_value>)
+        return false;
+    else
+        return begins_with<T, Before..., any_address> ||
+               has_address<T, Before..., any_value>();
+}
 
 template <class T>
 inline constexpr bool is_optional = false;
@@ -130,8 +190,9 @@ inline constexpr bool is_variant<std::variant<T...>> = true;
 
 /// Optionals and variants say themselves what they hold: that is checked.
 template <class T>
-concept plain = std::is_trivially_copyable_v<T> && !address<T> &&
-                !std::is_array_v<T> && !is_optional<T> && !is_variant<T>;
+concept plain =
+    std::is_trivially_copyable_v<T> && !address<T> && !std::is_array_v<T> &&
+    !is_optional<T> && !is_variant<T> && !error_number<T> && !has_address<T>();
 
 template <class T>
 concept container = requires(T& t, const T& c, typename T::value_type v)
@@ -278,6 +339,32 @@ requires(!detail::plain<T> && !detail::address<T>) struct codec<T>
             for (; n != 0; --n)
                 all.insert(all.end(), decode<value>(from));
         return all;
+    }
+};
+
+/// Of the categories that every process has: writing another one throws
+/// std::invalid_argument.
+template <class T>
+requires std::same_as<T, std::error_code> ||
+    std::same_as<T, std::error_condition>
+struct codec<T>
+{
+    static std::size_t size(const T&) { return sizeof(int) + sizeof(bool); }
+    static void write(writer& to, const T& error)
+    {
+        const bool is_system = error.category() == std::system_category();
+        if (!is_system && error.category() != std::generic_category())
+            throw std::invalid_argument(std::string("an error of category '") +
+                                        error.category().name() +
+                                        "' means nothing in another process");
+        encode(to, error.value());
+        encode(to, is_system);
+    }
+    static T read(reader& from)
+    {
+        const auto value = decode<int>(from);
+        return decode<bool>(from) ? T(value, std::system_category())
+                                  : T(value, std::generic_category());
     }
 };
 

@@ -27,11 +27,12 @@ namespace common {
 
 /// What may live in memory that several processes map at different addresses:
 /// no pointers, no virtual functions, nothing to destroy when one process of
-/// several goes away.  (Pointers inside a struct no compiler can see: leave
-/// them out.)
+/// several goes away.  (Pointers in a class that is no aggregate no compiler
+/// can see: leave them out.)
 template <class T>
-concept shareable = !detail::address<T> && !std::is_polymorphic_v<T> &&
-                    std::is_trivially_destructible_v<T>;
+concept shareable =
+    !detail::address<T> && !detail::has_address<T>() &&
+    !std::is_polymorphic_v<T> && std::is_trivially_destructible_v<T>;
 
 /// A piece of shared memory, mapped into this process.
 ///

@@ -10,10 +10,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <complex>
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <future>
 #include <list>
 #include <map>
 #include <new>
@@ -21,6 +24,8 @@
 #include <random>
 #include <set>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
@@ -233,6 +238,58 @@ BOOST_AUTO_TEST_CASE(paths_and_aggregates_come_back)
     check(family{{"A", 60, {}, {}}, {{"first", {"B", 30, {"b"}, {}}}}});
     check(std::vector<person>(3));
     check(std::tuple<family, person>());
+}
+
+struct finding
+{
+    int number;
+    std::error_code error;
+
+    bool operator==(const finding&) const = default;
+};
+
+// The address of its category is another one in each process.
+BOOST_AUTO_TEST_CASE(an_error_code_comes_back_as_its_number_and_category)
+{
+    check(std::make_error_code(std::errc::permission_denied));
+    check(std::error_code(ENOENT, std::system_category()));
+    check(std::make_error_condition(std::errc::timed_out));
+    check(finding{3, std::make_error_code(std::errc::io_error)});
+    BOOST_TEST(
+        bytes_of(std::error_code(ENOENT, std::system_category())).size() ==
+        sizeof(int) + 1);
+    BOOST_CHECK_THROW(
+        bytes_of(std::make_error_code(std::future_errc::no_state)),
+        std::invalid_argument);
+}
+
+struct inner
+{
+    int number;
+    const char* text;
+};
+struct outer
+{
+    char name[8];
+    std::optional<int> maybe;
+    inner last;
+};
+struct bits
+{
+    int a : 3;
+    bool b : 1;
+    char name[8];
+    std::complex<double> c;
+};
+
+BOOST_AUTO_TEST_CASE(an_address_is_found_wherever_an_aggregate_has_it)
+{
+    using common::detail::has_address;
+    static_assert(has_address<inner>() && has_address<outer>());
+    static_assert(has_address<std::array<std::string_view, 2>>());
+    static_assert(!has_address<bits>() && common::detail::plain<bits>);
+    static_assert(!has_address<person>());
+    static_assert(common::detail::address<std::vector<int>::iterator>);
 }
 
 BOOST_AUTO_TEST_CASE(a_codec_of_ones_own_is_used)
