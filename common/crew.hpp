@@ -5,6 +5,7 @@
 
 #include "common/error.hpp"
 #include "common/linux/cpus.hpp"
+#include "common/linux/signals.hpp"
 #include "common/process.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -335,9 +336,7 @@ private:
 
     void supervise(std::promise<void>& launched)
     {
-        sigset_t all; // signals are for the program's own threads
-        ::sigfillset(&all);
-        ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+        kernel::block_signals();
         try
         {
             for (unsigned i = 0; i < size(); ++i)

@@ -5,8 +5,10 @@
 
 #include "common/linux/descriptor.hpp"
 #include "common/linux/pidfd.hpp"
+#include "common/linux/signals.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
@@ -135,8 +137,9 @@ inline pidfd launch(const program& what)
 class launch_thread
 {
 public:
-    /// Like `launch`, from the long-lived thread.  Waits for the launch.
-    /// Throws std::logic_error in a process that was forked from this one,
+    /// Like `launch`, from the long-lived thread; the new process may use the
+    /// CPUs that the calling thread may use.  Waits for the launch.  Throws
+    /// std::logic_error in a process that was forked from this one,
     /// where that thread does not exist.
     static pidfd launch(const program& what)
     {
@@ -160,6 +163,8 @@ private:
         std::unique_lock hold(mutex_);
         change_.wait(hold, [this] { return wanted_ == nullptr; });
         wanted_ = &what;
+        CPU_ZERO(&cpus_);
+        ::sched_getaffinity(0, sizeof cpus_, &cpus_);
         error_ = nullptr;
         done_ = false;
         change_.notify_all();
@@ -173,10 +178,12 @@ private:
 
     void serve()
     {
+        block_signals();
         std::unique_lock hold(mutex_);
         for (;;) // ends with the program
         {
             change_.wait(hold, [this] { return wanted_ && !done_; });
+            ::sched_setaffinity(0, sizeof cpus_, &cpus_);
             try
             {
                 started_ = kernel::launch(*wanted_);
@@ -193,21 +200,12 @@ private:
     std::mutex mutex_;
     std::condition_variable change_;
     const program* wanted_ = nullptr;
+    cpu_set_t cpus_{}; // of who wants it
     bool done_ = false;
     pidfd started_;
     std::exception_ptr error_;
     const pid_t owner_ = ::getpid();
 };
-
-/// Gives a signal its default action, if it is ignored.
-inline void do_not_ignore(int signal)
-{
-    struct sigaction now
-    {
-    };
-    if (::sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN)
-        ::signal(signal, SIG_DFL);
-}
 
 /// In a child: have the kernel kill this process when the parent dies, however
 /// it dies.  Returns false when the parent is gone already.

@@ -6,6 +6,7 @@
 #include "consumer.hpp"
 
 #include "common/linux/bell.hpp"
+#include "common/linux/signals.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_state.hpp>
@@ -70,6 +71,7 @@ private:
 
     void run()
     {
+        common::kernel::block_signals();
         auto& work = end_->shared().stream.work();
         for (;;) // ends with the object
         {

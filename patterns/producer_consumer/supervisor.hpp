@@ -9,6 +9,7 @@
 #include "common/error.hpp"
 #include "common/linux/descriptor.hpp"
 #include "common/linux/pidfd.hpp"
+#include "common/linux/signals.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -17,7 +18,6 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -175,9 +175,7 @@ private:
 
     void run()
     {
-        sigset_t all; // signals are for the program's own threads
-        ::sigfillset(&all);
-        ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+        common::kernel::block_signals();
         if (visibility_.count() > 0)
             watch_leases();
         context_.run(); // ends when this object does

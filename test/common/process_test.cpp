@@ -3,6 +3,7 @@
 
 #define BOOST_TEST_MODULE process
 
+#include "common/linux/cpus.hpp"
 #include "common/process.hpp"
 #include "test/fixture.hpp"
 #include "test/run_program.hpp"
@@ -313,6 +314,37 @@ BOOST_AUTO_TEST_CASE(its_signals_are_as_in_a_fresh_program)
     BOOST_TEST(here->blocked == 0u);
     constexpr unsigned long long internal = 3ull << 31; // of glibc: 32 and 33
     BOOST_TEST((here->ignored & ~internal) == 0u);
+}
+
+// What starts processes is a thread, too, and was there before.
+BOOST_AUTO_TEST_CASE(a_signal_that_a_program_blocks_waits_for_it)
+{
+    const auto blocks_late = [] {
+        process([] {}).join();
+        sigset_t one;
+        ::sigemptyset(&one);
+        ::sigaddset(&one, SIGTERM);
+        ::pthread_sigmask(SIG_BLOCK, &one, nullptr);
+        ::kill(::getpid(), SIGTERM);
+        int which = 0;
+        ::sigwait(&one, &which); // ends: it was sent, and nobody else takes it
+        return which == SIGTERM ? 0 : 1;
+    };
+    BOOST_TEST(process(blocks_late).join().success());
+}
+
+BOOST_AUTO_TEST_CASE(it_may_use_the_cpus_of_the_thread_that_started_it)
+{
+    const auto cpus = [] {
+        return static_cast<int>(common::kernel::usable_cpus());
+    };
+    const auto all = cpus();
+    BOOST_TEST(process(cpus).join().code == all);
+    std::thread([&] {
+        common::kernel::use_part_of_cpus(0, 4096);
+        BOOST_TEST(process(cpus).join().code == 1);
+    }).join();
+    BOOST_TEST(process(cpus).join().code == all);
 }
 
 BOOST_AUTO_TEST_CASE(a_process_can_start_processes)
