@@ -12,6 +12,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <system_error>
 #include <thread>
 
 namespace common {
@@ -45,21 +46,25 @@ inline std::chrono::nanoseconds measure_spin_budget()
     if (kernel::usable_cpus() == 1)
         return 0ns;
     kernel::futex_word ball{0};
-    constexpr std::uint32_t rounds = 12;
+    constexpr std::uint32_t rounds = 12, nobody = ~0u;
     // Each on its own half of the CPUs.  Left to itself, the kernel may put
     // both on one, where a wake-up costs a tenth of what it does elsewhere.
-    std::thread partner([&] {
+    const auto answer = [&] {
         kernel::use_part_of_cpus(1, 2);
         for (std::uint32_t at = 1; at < 2 * rounds; at += 2)
         {
             while (ball != at) // ends when the other side has played
+            {
+                if (ball == nobody)
+                    return;
                 kernel::futex_wait(ball, at - 1, time_point::max());
+            }
             ball = at + 1;
             kernel::futex_wake(ball);
         }
-    });
+    };
     std::array<nanoseconds, rounds> trips;
-    std::thread([&] {
+    const auto play = [&] {
         kernel::use_part_of_cpus(0, 2);
         for (std::uint32_t i = 0; i < rounds; ++i)
         {
@@ -70,7 +75,22 @@ inline std::chrono::nanoseconds measure_spin_budget()
                 kernel::futex_wait(ball, 2 * i + 1, time_point::max());
             trips[i] = clock::now() - start;
         }
-    }).join();
+    };
+    std::thread partner, player;
+    try
+    {
+        partner = std::thread(answer);
+        player = std::thread(play);
+    }
+    catch (const std::system_error&) // no thread to spare (ulimit -u)
+    {
+        ball = nobody;
+        kernel::futex_wake(ball);
+        if (partner.joinable())
+            partner.join();
+        return 10us;
+    }
+    player.join();
     partner.join();
     std::nth_element(trips.begin(), trips.begin() + rounds / 2, trips.end());
     return std::clamp<nanoseconds>(trips[rounds / 2] / 2, 2us, 60us);

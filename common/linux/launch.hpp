@@ -151,8 +151,14 @@ public:
 
 private:
     launch_thread()
+    try
     {
         std::thread([this] { serve(); }).detach();
+    }
+    catch (const std::system_error& e)
+    {
+        throw std::system_error(e.code(),
+                                "starting a thread, to start processes");
     }
 
     pidfd run(const program& what)

@@ -49,7 +49,7 @@ struct invitation
 /// Returns when the master has no more work; ends this process at once when
 /// the master is gone.  A SIGTERM ends it after the task that runs.  Throws
 /// std::system_error when nobody is at the door, and std::runtime_error when
-/// the master does not let it in, with the reason.
+/// the master does not let it in, or the initializer throws, with the reason.
 template <class Init, class... A>
 int join(const std::filesystem::path& door, unsigned role, Init init,
          A... arguments)
@@ -72,17 +72,20 @@ int join(const std::filesystem::path& door, unsigned role, Init init,
         letter.refusal[sizeof letter.refusal - 1] = '\0';
         throw std::runtime_error(door.string() + ": " + letter.refusal);
     }
-    auto memory = mailbox_memory::adopt(std::move(answer->descriptors[0]),
-                                        letter.payload);
+    const auto memory = mailbox_memory::adopt(std::move(answer->descriptors[0]),
+                                              letter.payload);
     std::thread([master] {
         pollfd end{master->get(), POLLIN, 0};
         while (::poll(&end, 1, -1) <= 0) // ends with the master: it says
             continue;                    // nothing more as long as it lives
         ::_exit(0);
     }).detach();
-    return serve<Init, A...>{}(
-        std::move(memory), common::inherited{answer->descriptors[1].get()},
-        role, common::packed<Init>{std::move(init)}, std::move(arguments)...);
+    const int code = serve<Init, A...>{}(
+        memory, common::inherited{answer->descriptors[1].get()}, role,
+        common::packed<Init>{std::move(init)}, std::move(arguments)...);
+    if (code != 0)
+        throw std::runtime_error(door.string() + ": " + memory.cause());
+    return code;
 }
 
 } // namespace master_worker

@@ -5,9 +5,10 @@
 
 #include "engine.hpp"
 #include "event.hpp"
-#include "fingerprint.hpp"
 #include "journal.hpp"
 #include "record.hpp"
+#include "schedule.hpp"
+#include "stragglers.hpp"
 
 #include "common/error.hpp"
 
@@ -17,14 +18,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <map>
 #include <memory>
 #include <random>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -59,7 +58,8 @@ public:
         , journal_(std::move(results))
         , measure_(measure)
         , events_(std::move(on_event))
-        , roles_(roles)
+        , waiting_(roles)
+        , slow_(roles)
     {
         if (roles == 0)
             throw std::invalid_argument("a master needs a role of workers");
@@ -96,9 +96,9 @@ public:
             return engine_ != nullptr && !engine_->staffed(role);
         };
         bool some = false; // quickly: nearly always there is none
-        for (unsigned i = 0; i < roles_.size(); ++i)
-            some = some || ((!roles_[i].queue.empty() || !later_.empty()) &&
-                            unstaffed(i));
+        for (unsigned i = 0; i < waiting_.roles(); ++i)
+            some = some ||
+                   ((waiting_.next(i) || waiting_.timed()) && unstaffed(i));
         return some && unsaved_.empty() && due_.empty() &&
                std::all_of(active_.begin(), active_.end(), [&](const auto& of) {
                    const record& r = *of.second;
@@ -123,12 +123,12 @@ public:
         if (unsaved_.size() >= batch)
             save();
         r->number = ++counts_.submitted;
-        speculates_ = speculates_ || r->how.speculate > 0;
+        slow_.expect(r->how);
         r->owner = link_;
         if (measure_)
             r->submitted = clock::now();
         if (journal_)
-            r->journal_key = key_of(*r);
+            r->journal_key = journal_key_of(*r);
         tell(event::kind::received, *r);
         active_.emplace(r->number, r);
         const auto* known = journal_ ? journal_->find(r->journal_key) : nullptr;
@@ -136,7 +136,7 @@ public:
             recover(r, *known);
         else
         {
-            roles_[r->how.role].queue.push_back(r);
+            waiting_.add(r);
             begin_at_once();
         }
         announce();
@@ -233,14 +233,6 @@ public:
 private:
     static constexpr std::size_t batch = 64; // reports at a time
 
-    struct role_state
-    {
-        std::deque<record_ptr> queue;
-        // Since there is a task that speculates.
-        std::uint64_t finished = 0;
-        std::chrono::nanoseconds spent{0}; // on those
-    };
-
     // Throws for a task that cannot be taken.
     void admit(task_options& how) const
     {
@@ -257,7 +249,7 @@ private:
     {
         if (engine_ == nullptr)
             throw common::closed("the master has ended");
-        if (role >= roles_.size())
+        if (role >= waiting_.roles())
             throw std::invalid_argument("there is no role " +
                                         std::to_string(role));
     }
@@ -278,37 +270,23 @@ private:
         }
     }
 
-    // On demand: nothing leaves the queue before a worker is free.
+    // On demand: nothing leaves its queue before a worker is free.
     void feed()
     {
-        if (later_.empty() && !speculates_ &&
-            std::all_of(roles_.begin(), roles_.end(),
-                        [](const auto& one) { return one.queue.empty(); }))
+        const bool timed = waiting_.timed() || slow_.wanted();
+        if (!timed && waiting_.empty())
             return;
         // A look at the clock takes longer than the rest of this.
-        const auto now =
-            later_.empty() && !speculates_ ? time_point() : clock::now();
-        while (!later_.empty() && later_.begin()->first <= now)
+        const auto now = timed ? clock::now() : time_point();
+        waiting_.ripen(now);
+        slow_.look_at_all();
+        for (unsigned i = 0; i < waiting_.roles(); ++i)
         {
-            const auto& r = later_.begin()->second;
-            roles_[r->how.role].queue.push_back(r);
-            later_.erase(later_.begin());
-        }
-        next_copy_ = time_point::max();
-        for (unsigned i = 0; i < roles_.size(); ++i)
-        {
-            auto& queue = roles_[i].queue;
-            while (!queue.empty() &&
-                   engine_->window(i, queue.front()->alone) != 0)
-            {
-                // A cancelled one may end here, and with it what its user gave
-                // it: that may add others.
-                const auto r = std::move(queue.front());
-                queue.pop_front();
-                if (r->end == outcome::pending)
-                    put_first(r, now);
-            }
-            if (queue.empty() && speculates_)
+            while (waiting_.next(i) &&
+                   engine_->window(i, waiting_.next(i)->alone) != 0)
+                if (const auto r = waiting_.take(i); r->end == outcome::pending)
+                    put_first(r, now); // else it was cancelled
+            if (slow_.wanted() && !waiting_.next(i))
                 copy_straggler(i, now);
         }
     }
@@ -322,7 +300,7 @@ private:
         }
         catch (...)
         {
-            roles_[r->how.role].queue.push_front(r);
+            waiting_.add_first(r);
             throw;
         }
     }
@@ -337,43 +315,19 @@ private:
             tell(event::kind::started, r);
     }
 
-    // A second copy of the task that has run longest, for who has nothing else
-    // to do (Dean and Ghemawat, MapReduce, 2004: backup tasks).
     void copy_straggler(unsigned role, time_point now)
     {
-        const auto& of = roles_[role];
-        if (of.finished < 3)
-            return;
-        const auto average = of.spent / static_cast<std::int64_t>(of.finished);
-        record* slowest = nullptr;
-        for (const auto& [number, r] : active_)
-            if (r->how.role == role && r->how.speculate > 0 && r->copies == 1 &&
-                (!slowest || r->put < slowest->put))
-                slowest = r.get();
-        if (slowest == nullptr)
-            return;
-        using time = std::chrono::duration<double, std::nano>;
-        const auto due =
-            slowest->put +
-            std::chrono::duration_cast<clock::duration>(std::min<time>(
-                average * slowest->how.speculate, std::chrono::years(1)));
-        if (now < due)
-            next_copy_ = std::min(next_copy_, due);
-        else if (engine_->window(role, true) != 0) // never behind the first
-        {
-            ++counts_.copied;
-            put(*slowest, now, true);
-        }
+        auto* const slowest = slow_.find(role, active_, now);
+        if (slowest == nullptr || engine_->window(role, true) == 0)
+            return; // never behind the first
+        ++counts_.copied;
+        put(*slowest, now, true);
     }
 
     time_point alarm() const
     {
-        auto next = next_copy_;
-        if (!later_.empty())
-            next = std::min(next, later_.begin()->first);
-        if (journal_)
-            next = std::min(next, journal_->due());
-        return next;
+        const auto next = std::min(slow_.next_look(), waiting_.due());
+        return journal_ ? std::min(next, journal_->due()) : next;
     }
 
     // --- listening --------------------------------------------------------
@@ -422,7 +376,7 @@ private:
             return fail(r, what);
         r->alone = r->alone || !what.text.empty();
         if (r->copies == 0)
-            roles_[r->how.role].queue.push_front(r);
+            waiting_.add_first(r);
     }
 
     void finish(const record_ptr& r, report& what)
@@ -430,11 +384,7 @@ private:
         if (std::exchange(r->copies, 0) != 0)
             engine_->drop(r->number); // the slower copies
         if (r->put != time_point())
-        {
-            auto& role = roles_[r->how.role];
-            ++role.finished;
-            role.spent += std::chrono::nanoseconds(clock::now() - r->put);
-        }
+            slow_.note(r->how.role, clock::now() - r->put);
         r->content = std::move(what.content);
         r->spent = what.spent;
         tell(event::kind::finished, what, "value");
@@ -478,9 +428,9 @@ private:
         if (again)
         {
             ++counts_.retried;
-            later_.emplace(clock::now() +
-                               pause_after(r->how.retry, r->attempts, dice_),
-                           r);
+            waiting_.add_later(
+                r,
+                clock::now() + pause_after(r->how.retry, r->attempts, dice_));
             return tell(event::kind::retried, what, last.text);
         }
         r->why = last.text;
@@ -520,9 +470,7 @@ private:
         for (const auto& r : std::exchange(unsaved_, {}))
             settle(r,
                    outcome::value); // the journal did not want it, we have it
-        for (auto& role : roles_)
-            std::exchange(role.queue, {}).clear();
-        std::exchange(later_, {}).clear();
+        waiting_.clear();
     }
 
     // Each may add more, and may work itself; ends when all have run.
@@ -562,23 +510,6 @@ private:
             trouble_ = trouble;
     }
 
-    // --- names ------------------------------------------------------------
-
-    // Where the user gives none: what is called, with which arguments, as the
-    // how-manieth task, by exactly this program.
-    static std::string key_of(const record& r)
-    {
-        if (!r.how.key.empty())
-            return "=" + r.how.key;
-        const std::uint64_t sum =
-            quick_sum(r.input, fingerprint_of_this_program() ^
-                                   static_cast<std::uint64_t>(r.entry) << 1);
-        std::string key(15, '#'); // no longer: such a string needs no memory
-        std::memcpy(key.data() + 1, &sum, 8);
-        std::memcpy(key.data() + 9, &r.number, 6);
-        return key;
-    }
-
     std::shared_ptr<link> link_ = std::make_shared<link>();
     std::unique_ptr<engine> engine_;
     std::unique_ptr<journal> journal_;
@@ -588,13 +519,11 @@ private:
     boost::unordered_flat_map<std::uint64_t, record_ptr> active_;
     std::vector<record_ptr> unsaved_; // at their end, but for the
                                       // journal
-    std::vector<role_state> roles_;
-    std::multimap<time_point, record_ptr> later_; // to be tried again then
+    schedule waiting_;
+    stragglers slow_;
     std::deque<std::function<void()>> due_;
     std::vector<poison> poison_;
     statistics counts_;
-    bool speculates_ = false; // any task
-    time_point next_copy_ = time_point::max();
     std::string broken_;         // why, if it is
     std::exception_ptr trouble_; // of who was told of an event
     bool ending_ = false;

@@ -159,7 +159,7 @@ private:
         const auto out = one.box.out();
         if (!open || (out != 0 && (alone || one.out.back().alone)))
             return 0;
-        const auto limit = alone ? 1 : staff_.role(one.role).depth;
+        const auto limit = alone ? 1 : staff_.pace_of(one.role).depth;
         return limit - std::min(limit, out);
     }
 
@@ -231,7 +231,7 @@ private:
     time_point await(const seat& one) const
     {
         const auto out = one.box.out();
-        const auto pace = staff_.role(one.role).pace;
+        const auto pace = staff_.pace_of(one.role).of_a_task;
         if (out < 3 || pace.count() == 0)
             return one.box.await(out == 0 ? 0 : out - 1), time_point::max();
         one.box.await(out - 1 - (out - 1) / 2);

@@ -174,6 +174,14 @@ struct mailbox_memory
         return at().results[turn % slots];
     }
 
+    /// Why the worker could not start, in its own words.
+    std::string cause() const
+    {
+        const auto size =
+            std::min<std::size_t>(at().cause_size.load(), sizeof at().cause);
+        return std::string(at().cause, size);
+    }
+
     /// The largest task, and the largest result.
     std::size_t payload() const { return window_; }
 

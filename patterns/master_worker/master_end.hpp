@@ -141,13 +141,7 @@ public:
     std::uint32_t phase() const { return memory_.at().phase.load(); }
 
     /// Why the worker could not start, in its own words.
-    std::string cause() const
-    {
-        const auto& h = memory_.at();
-        const auto size =
-            std::min<std::size_t>(h.cause_size.load(), sizeof h.cause);
-        return std::string(h.cause, size);
-    }
+    std::string cause() const { return memory_.cause(); }
 
     /// The worker is to ring the bell when it has answered all but `rest` of
     /// what is posted, and when it comes or goes.  Look for news afterwards.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine.hpp"
+#include "fingerprint.hpp"
 #include "retry.hpp"
 
 #include "common/task.hpp"
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -93,5 +95,20 @@ struct record
     std::vector<std::function<void()>> then; // called once, when it ends
 };
 using record_ptr = std::shared_ptr<record>;
+
+/// Its name in a journal.  Where the user gives none: what is called, with
+/// which arguments, as the how-manieth task, by exactly this program.
+inline std::string journal_key_of(const record& r)
+{
+    if (!r.how.key.empty())
+        return "=" + r.how.key;
+    const std::uint64_t sum =
+        quick_sum(r.input, fingerprint_of_this_program() ^
+                               static_cast<std::uint64_t>(r.entry) << 1);
+    std::string key(15, '#'); // no longer: such a string needs no memory
+    std::memcpy(key.data() + 1, &sum, 8);
+    std::memcpy(key.data() + 9, &r.number, 6);
+    return key;
+}
 
 } // namespace master_worker

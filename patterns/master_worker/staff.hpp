@@ -6,8 +6,11 @@
 #include "engine.hpp"
 #include "mailbox.hpp"
 #include "master_end.hpp"
+#include "pace.hpp"
 #include "reception.hpp"
+#include "restart_budget.hpp"
 #include "seat.hpp"
+#include "staff_options.hpp"
 
 #include "common/error.hpp"
 #include "common/linux/door.hpp"
@@ -21,12 +24,9 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
-#include <filesystem>
 #include <functional>
 #include <memory>
-#include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -41,47 +41,16 @@ namespace master_worker {
 class staff
 {
 public:
-    struct options
-    {
-        std::vector<unsigned> workers{1}; // of each role
-        std::size_t payload = 16u << 20;  // bytes of a task, and of a result
-        unsigned restarts = 10; // of a worker, with nothing done in between
-        std::chrono::milliseconds settled{10'000}; // alive so long: forgiven
-        std::chrono::milliseconds backoff{10};     // before the second restart
-        std::chrono::milliseconds longest_backoff{2'000};
-        unsigned start_failures = 3; // in a row, then it gives up
-        std::chrono::milliseconds start_deadline{60'000};
-        std::filesystem::path door; // where others may join; empty: nowhere
-        std::chrono::microseconds ahead{8'000}; // work that a worker may have
-                                                // behind a task; 0: none
-    };
-
-    /// How fast workers of a role are.
-    struct role_state
-    {
-        std::chrono::nanoseconds pace{0}; // of a task; 0: not known
-        unsigned depth = 1;               // tasks that a worker may have
-    };
+    using options = staff_options;
 
     /// `letter` is what a new worker is sent.  Throws std::invalid_argument.
     staff(const options& wanted,
           std::function<common::letter(const seat&)> letter)
-        : options_(bounded(wanted))
-        , roles_(wanted.workers.size())
+        : options_(checked(wanted))
+        , budget_(options_)
+        , paces_(wanted.workers.size())
         , letter_(std::move(letter))
     {
-        for (const auto workers : wanted.workers)
-            if (workers == 0 && wanted.door.empty())
-                throw std::invalid_argument("a role without workers needs a "
-                                            "door, by which they join");
-        if (wanted.payload == 0 || wanted.payload > most_payload)
-            throw std::invalid_argument(
-                "a payload has 1 to " + std::to_string(most_payload) +
-                " bytes, not " + std::to_string(wanted.payload));
-        if (wanted.start_deadline.count() <= 0)
-            throw std::invalid_argument(
-                "a worker needs some time to start, not " +
-                std::to_string(wanted.start_deadline.count()) + " ms");
         if (!wanted.door.empty())
             door_ = std::make_unique<reception>(wanted.door);
         for (unsigned role = 0; role < wanted.workers.size(); ++role)
@@ -101,7 +70,7 @@ public:
     }
 
     const std::vector<std::unique_ptr<seat>>& seats() const { return seats_; }
-    const role_state& role(unsigned number) const { return roles_[number]; }
+    const pace& pace_of(unsigned role) const { return paces_[role]; }
 
     /// By which others join; nullptr where they cannot.
     const reception* door() const { return door_.get(); }
@@ -212,24 +181,6 @@ public:
     }
 
 private:
-    static constexpr std::size_t most_payload = std::size_t{1} << 31;
-    static constexpr std::size_t most_workers = 4095;
-
-    // A year is as good as for ever, and can be counted with.
-    static options bounded(options wanted)
-    {
-        const auto bound = [](auto& time) {
-            time = std::min<std::remove_reference_t<decltype(time)>>(
-                time, std::chrono::years(1));
-        };
-        bound(wanted.settled);
-        bound(wanted.backoff);
-        bound(wanted.longest_backoff);
-        bound(wanted.start_deadline);
-        bound(wanted.ahead);
-        return wanted;
-    }
-
     void give_back(const outstanding& one, const std::string& suspicion = {})
     {
         report r;
@@ -240,22 +191,12 @@ private:
             reports_.push_back(std::move(r));
     }
 
-    // What came together took the same time each, so far as we know.  One that
-    // took long now and then (its CPU was taken from it) says little; several
-    // do.
+    // What came together took the same time each, so far as we know.
     void keep_pace(seat& one, time_point now)
     {
-        auto& role = roles_[one.role];
-        const auto took = (now - one.since) / std::exchange(one.answers, 0u) +
-                          std::chrono::nanoseconds(1);
-        role.pace = role.pace.count() == 0
-                        ? took
-                        : (3 * role.pace + std::min<std::chrono::nanoseconds>(
-                                               took, 8 * role.pace)) /
-                              4;
-        role.depth =
-            1 + static_cast<unsigned>(std::min<std::int64_t>(
-                    master_end::slots - 1, options_.ahead / role.pace));
+        paces_[one.role].note((now - one.since) /
+                                  std::exchange(one.answers, 0u),
+                              options_.ahead, master_end::slots);
         begin_turn(one, now);
     }
 
@@ -264,10 +205,7 @@ private:
     // All, or none when that throws.
     void add(unsigned role, unsigned count)
     {
-        if (count > most_workers - std::min(most_workers, seats_.size()))
-            throw std::invalid_argument(
-                "a master has at most " + std::to_string(most_workers) +
-                " workers, not " + std::to_string(seats_.size() + count));
+        check_workers(seats_.size() + count);
         std::vector<std::unique_ptr<seat>> more(count);
         for (auto& one : more)
             one = std::make_unique<seat>();
@@ -282,7 +220,7 @@ private:
     // A guest has a seat for as long as he is there.
     void seat_guests(time_point now)
     {
-        auto came = door_->admit(now, static_cast<unsigned>(roles_.size()),
+        auto came = door_->admit(now, static_cast<unsigned>(paces_.size()),
                                  options_.payload);
         for (auto& who : came)
         {
@@ -314,7 +252,7 @@ private:
             letter_(one).command("worker"));
         one.born = now;
         ++one.launches;
-        failed_launches_ = 0;
+        budget_.launched();
     }
 
     void try_launch(seat& one, time_point now)
@@ -327,7 +265,7 @@ private:
         {
             one.box = master_end();
             one.start_again = now + options_.longest_backoff / 4;
-            if (++failed_launches_ >= options_.start_failures)
+            if (!budget_.allows_failed_launch())
                 give_up(std::string("no worker can be started: ") + e.what());
         }
     }
@@ -340,7 +278,7 @@ private:
         if (!one.ready && phase == mailbox_memory::ready)
         {
             one.ready = true;
-            failed_starts_ = killed_starts_ = 0;
+            budget_.started();
             announce(report::kind::joined, one);
         }
         if (one.child.ended())
@@ -424,36 +362,28 @@ private:
             reports_.push_back(std::move(r));
     }
 
-    // Who is killed from outside says nothing about the start-up.
     void count_failed_start(const seat& one, common::exit_status status,
                             const std::string& cause)
     {
         const bool by_others =
             status.signal == SIGKILL && one.why == verdict::none;
-        ++(by_others ? killed_starts_ : failed_starts_);
-        if (failed_starts_ >= options_.start_failures ||
-            killed_starts_ > options_.restarts)
-            give_up("worker " + std::to_string(one.number) +
-                    " failed to start " +
-                    std::to_string(std::max(failed_starts_, killed_starts_)) +
-                    " times in a row: " +
-                    (!cause.empty()      ? cause
-                     : !one.text.empty() ? one.text
-                                         : common::describe(status)));
+        if (budget_.allows_failed_start(by_others))
+            return;
+        give_up("worker " + std::to_string(one.number) + " failed to start " +
+                std::to_string(budget_.failed_starts()) + " times in a row: " +
+                (!cause.empty()      ? cause
+                 : !one.text.empty() ? one.text
+                                     : common::describe(status)));
     }
 
     void replace(seat& one, bool excused, time_point now)
     {
         one.failures = excused ? 0 : one.failures + 1;
-        one.start_again = now;
-        if (one.failures > 1)
-            one.start_again += std::min(
-                options_.longest_backoff,
-                options_.backoff * (1 << std::min(one.failures - 2, 20u)));
+        one.start_again = now + budget_.pause_after(one.failures);
         const bool all_spent =
             std::all_of(seats_.begin(), seats_.end(), [&](const auto& other) {
                 return other->role != one.role ||
-                       other->failures > options_.restarts;
+                       budget_.spent(other->failures);
             });
         if (all_spent && !one.retiring && !one.guest)
             give_up("each worker died more than " +
@@ -520,15 +450,14 @@ private:
     }
 
     options options_;
-    std::vector<role_state> roles_;
+    restart_budget budget_;
+    std::vector<pace> paces_; // by role
     std::function<common::letter(const seat&)> letter_;
     std::vector<std::unique_ptr<seat>> seats_;
     std::unique_ptr<reception> door_;
     std::deque<report> reports_;
     time_point tended_{}, alarm_{};
     unsigned numbers_ = 0;
-    unsigned failed_launches_ = 0; // in a row, like ...
-    unsigned failed_starts_ = 0, killed_starts_ = 0;
     bool broken_ = false;
 };
 

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
@@ -92,6 +93,30 @@ BOOST_AUTO_TEST_CASE(a_guest_leaves_when_its_master_has_ended)
     }
     BOOST_TEST(guest.join().success());
     BOOST_TEST(!std::filesystem::exists(here.door));
+}
+
+BOOST_AUTO_TEST_CASE(a_guest_whose_initializer_throws_is_told_why)
+{
+    const house here;
+    const common::shared<std::atomic<int>> told{0};
+    common::process guest;
+    master m(here.options);
+    guest = common::process(
+        [](std::string at, counter right) {
+            try
+            {
+                master_worker::join(
+                    at, 0, [] { throw std::runtime_error("no licence"); });
+            }
+            catch (const std::runtime_error& e)
+            {
+                *right = contains(e.what(), "no licence") ? 1 : -1;
+            }
+        },
+        here.door, told);
+    BOOST_TEST(work_until(m, [&] { return *told != 0; }));
+    BOOST_TEST(*told == 1);
+    BOOST_TEST(guest.join().success());
 }
 
 BOOST_AUTO_TEST_CASE(a_guest_ends_with_a_master_that_is_killed)
