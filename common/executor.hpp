@@ -147,9 +147,8 @@ public:
         using what = task<F, A...>;
         const auto id = what::id();
         const auto size = what::size(function, arguments...);
-        const bool limited = how.soft.count() > 0 || how.hard.count() > 0;
         const auto flags = static_cast<std::uint8_t>(
-            (limited || how.timed ? cells::timed : 0) |
+            (how.limited() || how.timed ? cells::timed : 0) |
             (how.watched_by || how.on_news ? cells::watched : 0));
         ticket_ptr mine;
         {
@@ -184,7 +183,7 @@ public:
                          !how.quiet || size > 4096); // that took a while
             ledger_->enter(mine); // while the worker is at it already
         }
-        if (limited)
+        if (how.limited())
             limit(mine);
         if (ledger_->gone_)
             call_soon(mine); // meanwhile: nobody else tells its watcher
@@ -248,6 +247,7 @@ public:
     {
         {
             const std::lock_guard hold(ledger_->lock_);
+            t->special = true;
             t->then = std::move(f);
             if (t->end.load() != outcome::pending)
                 ledger_->due_.push_back(t);
@@ -483,6 +483,7 @@ private:
                     return false;
                 if (!charged)
                     return ++ledger_->moved_, true;
+                t->special = true;
                 t->deaths.push_back({who.pid, who.status, known.stack});
                 const bool again = t->deaths.size() < t->allowed;
                 ++(again ? ledger_->retried_ : ledger_->poisoned_);
@@ -621,6 +622,8 @@ private:
     {
         if (auto* one = std::exchange(t.watched_by, nullptr))
             one->over(t);
+        if (!t.special)
+            return;
         if (const auto f = std::exchange(t.then, nullptr))
             f();
     }

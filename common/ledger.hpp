@@ -3,16 +3,18 @@
 
 #pragma once
 
-#include "common/cells.hpp"
+#include "common/cell_ends.hpp"
 #include "common/error.hpp"
 #include "common/lock.hpp"
 #include "common/spin.hpp"
 #include "common/ticket.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -68,29 +70,40 @@ public:
     template <class Use>
     auto finish(ticket_ptr mine, Use use)
     {
-        ticket& t = *mine;
-        const auto behind = newest_.load(std::memory_order_relaxed) - t.number;
+        const auto behind =
+            submitted_.load(std::memory_order_relaxed) - mine->number;
         if (behind == 0)
             beat(); // its worker is only just reading it
         else if (behind >= 2 * stride::length)
-            stride_.step(table, t.lane, t.cell,
+            stride_.step(table, mine->lane, mine->cell,
                          [](cell_control next) { return next.final(); });
-        wait_until(t, time_point::max());
+        wait_until(*mine, time_point::max());
+        return take(std::move(mine), std::move(use));
+    }
+
+    /// The same for a task that is known to be over.
+    template <class Use>
+    auto take(ticket_ptr mine, Use use)
+    {
+        ticket& t = *mine;
         std::unique_lock hold(lock_);
-        if (t.end.load() != outcome::pending || t.watched() || !large_value(t))
+        if (t.end.load() != outcome::pending || t.watched() ||
+            peek(t) != outcome::value)
         {
-            settle(t, &mine);
-            const auto small = t.small;
-            if (t.end.load() == outcome::value && t.size <= small.size())
-            {
-                const auto bytes = std::span(small).first(t.size);
-                recycle(mine);
-                hold.unlock();
-                static const ticket none(nullptr); // it may serve another one
-                return use(outcome::value, none, bytes);
-            }
+            settle(t);
             hold.unlock();
             return use(t.end.load(), t, t.bytes());
+        }
+        if (const auto size = table.at(t.cell).output_size;
+            size <= cell::small_output)
+        {
+            std::array<std::byte, cell::small_output> small;
+            std::memcpy(&small, table.at(t.cell).output, sizeof small);
+            close(t, outcome::value, &mine);
+            recycle(mine);
+            hold.unlock();
+            static const ticket none(nullptr); // it may serve another one
+            return use(outcome::value, none, std::span(small).first(size));
         }
         by_cell_[t.cell] = nullptr; // it is ours now
         ++finished_;
@@ -127,7 +140,7 @@ public:
             return end;
         const auto now = table.control(t.cell);
         if (now.lap == t.lap && now.final())
-            return result_of(t);
+            return result_of(t, now);
         return gone_ ? outcome::abandoned : t.end.load();
     }
 
@@ -168,16 +181,17 @@ private:
                 mine->cell = *index;
                 mine->lane = how.priority;
                 mine->lap = lane.next_lap(*index);
-                mine->number = ++submitted_;
-                newest_.store(submitted_, std::memory_order_relaxed);
+                mine->number = count(submitted_);
                 mine->allowed = how.attempts;
-                mine->soft = how.soft;
-                mine->hard = how.hard;
-                if (!how.name.empty() || !mine->name.empty())
-                    mine->name = how.name;
                 mine->watched_by = how.watched_by;
-                if (how.on_news)
+                if (how.limited() || how.on_news || !how.name.empty())
+                {
+                    mine->special = true;
+                    mine->soft = how.soft;
+                    mine->hard = how.hard;
+                    mine->name = how.name;
                     mine->on_news = how.on_news;
+                }
                 return mine;
             }
             hold.unlock();
@@ -238,33 +252,22 @@ private:
         return moved;
     }
 
-    bool large_value(const ticket& t) const
-    {
-        const auto now = table.control(t.cell);
-        return now.lap == t.lap && now.final() &&
-               table.at(t.cell).output_size > cell::small_output &&
-               result_of(t) == outcome::value;
-    }
-
     // Takes it over to serve another task, if nobody else has it any more.
-    // Not after the end: tickets keep the ledger alive.
+    // Not after the end: tickets keep the ledger alive.  Nor where a user gave
+    // something with it, which must not end under the lock.
     void recycle(ticket_ptr& t)
     {
-        if (t->references.load(std::memory_order_acquire) != 1 ||
-            spares_.size() >= 4096 || t->large.capacity() != 0 || gone_ ||
-            t->on_news) // a user's: it must not end under the lock
+        if (t->references.load(std::memory_order_acquire) != 1 || t->special ||
+            spares_.size() >= 4096 || gone_)
             return;
-        t->deaths.clear();
         t->watched_by = nullptr;
-        t->then = nullptr;
         t->end.store(outcome::pending, std::memory_order_relaxed);
         spares_.push_back(std::move(t));
     }
 
-    // What the cell says, checked: a worker wrote it.
-    outcome result_of(const ticket& t) const
+    // What the cell, which is final, says, checked: a worker wrote it.
+    outcome result_of(const ticket& t, cell_control now) const
     {
-        const auto now = table.control(t.cell);
         const auto& from = table.at(t.cell);
         if (now.is == cell_control::state::poisoned)
             return outcome::died;
@@ -277,25 +280,30 @@ private:
                    : outcome::error;
     }
 
-    // Under the lock.  Takes the result out of the cell and frees it.  `mine`
-    // is a pointer to it that the caller has.
-    void settle(ticket& t, const ticket_ptr* mine = nullptr)
+    // Under the lock.  Takes the result out of the cell and frees it.
+    void settle(ticket& t)
     {
         if (t.end.load() != outcome::pending)
             return;
-        const auto now = table.control(t.cell);
-        auto end = outcome::abandoned;
-        if (now.lap == t.lap && now.final())
-        {
-            end = result_of(t);
-            if (end == outcome::value || end == outcome::error)
-                copy(t);
-            lanes_[t.lane].release(t.cell);
-        }
-        else if (!gone_)
+        const auto end = peek(t);
+        if (end == outcome::pending)
             return;
+        if (end == outcome::value || end == outcome::error)
+            copy(t);
         if (end == outcome::abandoned)
+        {
+            t.special = true;
             t.why = why_;
+        }
+        close(t, end);
+    }
+
+    // Under the lock: its end, which is known.  `mine` is a pointer to it that
+    // the caller has.
+    void close(ticket& t, outcome end, const ticket_ptr* mine = nullptr)
+    {
+        if (table.control(t.cell).final()) // no worker has it any more
+            lanes_[t.lane].release(t.cell);
         t.kept.clear();
         ++finished_;
         t.end.store(end, std::memory_order_release);
@@ -320,11 +328,12 @@ private:
                 settle(*t);
     }
 
-    // Under the lock.  Settles what is announced; returns what is news.
+    // Under the lock.  Settles some of what is announced; returns what is
+    // news.
     std::vector<ticket_ptr> hear()
     {
         std::vector<ticket_ptr> news;
-        table.take_announced([&](unsigned i) {
+        table.take_announced(turn_, [&](unsigned i) {
             const auto& t = by_cell_[i];
             if (t && t->watched() && over(*t))
                 settle(*t); // moves it away
@@ -354,7 +363,18 @@ private:
         if (t.size <= t.small.size())
             std::copy(from.begin(), from.end(), t.small.begin());
         else
+        {
+            t.special = true;
             t.large.assign(from.begin(), from.end());
+        }
+    }
+
+    // Under the lock.  Others read it at any time.
+    static std::uint64_t count(std::atomic<std::uint64_t>& number)
+    {
+        const auto next = number.load(std::memory_order_relaxed) + 1;
+        number.store(next, std::memory_order_relaxed);
+        return next;
     }
 
     void forget(ticket& t)
@@ -369,13 +389,13 @@ private:
     std::vector<ticket_ptr> limited_; // with deadlines
     std::vector<ticket_ptr> due_;     // over, to be called back
     std::vector<ticket_ptr> spares_;
+    unsigned turn_ = 0;               // see take_announced
     stride stride_;                   // of who takes results; needs no lock
     std::atomic<bool> gone_{false};   // no workers any more
     std::atomic<bool> closed_{false}; // nothing new is accepted
     std::string why_;                 // gone
-    std::atomic<std::uint64_t> newest_{0}; // number of a task; a hint
-    std::uint64_t submitted_ = 0, finished_ = 0, retried_ = 0, poisoned_ = 0,
-                  moved_ = 0;
+    std::atomic<std::uint64_t> submitted_{0}; // a hint without the lock
+    std::uint64_t finished_ = 0, retried_ = 0, poisoned_ = 0, moved_ = 0;
 };
 
 } // namespace common

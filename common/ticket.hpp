@@ -56,25 +56,26 @@ struct ticket
 
     std::atomic<unsigned> references{0}; // see ledger, which sets it, too
     unsigned cell = 0, lane = 0;
+    unsigned allowed = 1; // attempts
     std::uint64_t lap = 0;
     std::uint64_t number = 0; // of the task, for messages: from 1 on
     std::atomic<outcome> end{outcome::pending}; // set once, under the lock
     outcome revoked_as = outcome::cancelled;
-    unsigned allowed = 1; // attempts
+    bool special = false; // has something of what few tasks need: see below
     watcher* watched_by = nullptr;
     const std::shared_ptr<ledger> home; // lives until all its tickets are gone
+    std::size_t size = 0;
+    std::array<std::byte, cell::small_output> small{};
+    std::vector<std::shared_ptr<const void>> kept; // shared arguments
 
+    // What few tasks need.  Such a ticket serves no other one.
     std::chrono::nanoseconds soft{0}, hard{0};
     std::string why; // abandoned
     std::vector<death> deaths;
-    std::vector<std::shared_ptr<const void>> kept; // shared arguments
-    std::function<void()> then;                    // called once, see when_over
+    std::function<void()> then;    // called once, see when_over
     std::function<void()> on_news; // at announce(), in the same thread
     std::string name;              // for messages and statistics
-
-    std::array<std::byte, cell::small_output> small{};
     std::vector<std::byte> large;
-    std::size_t size = 0;
 
     std::span<const std::byte> bytes() const
     {
@@ -83,7 +84,7 @@ struct ticket
     }
 
     /// Somebody is to be told of its end.
-    bool watched() const { return watched_by != nullptr || then; }
+    bool watched() const { return watched_by != nullptr || (special && then); }
 
     friend void intrusive_ptr_add_ref(ticket* one)
     {
@@ -111,6 +112,8 @@ struct task_options
 
     watcher* watched_by = nullptr;   // where submit returned a ticket
     std::function<void()> on_news{}; // after the task called announce()
+
+    bool limited() const { return soft.count() > 0 || hard.count() > 0; }
 };
 
 } // namespace common

@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include "common/cells.hpp"
+#include "common/cell_ends.hpp"
 #include "common/crew.hpp"
 #include "common/inherited.hpp"
 #include "common/linux/bell.hpp"

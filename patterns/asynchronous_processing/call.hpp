@@ -87,6 +87,7 @@ public:
                Init init, A... arguments)
         : home_(home)
         , home_loop_(loop::of(home))
+        , uncounted_(std::shared_ptr<loop>(), home_loop_.get())
         , limit_(wanted.table.capacity)
         , when_full_(when_full)
         , work_(wanted, std::move(init), std::move(arguments)...)
@@ -100,7 +101,7 @@ public:
             one->fail(closed_error());
         else if (in_line_ == 0 && take_room())
         {
-            one->stage_ = call::stage::entering;
+            one->stage_.store(call::stage::entering, std::memory_order_relaxed);
             start(one);
         }
         else if (when_full_ == overflow::wait)
@@ -148,7 +149,7 @@ public:
 
     std::shared_ptr<loop> loop_of(asio::execution_context& context) const
     {
-        return &context == &home_ ? home_loop_ : loop::of(context);
+        return &context == &home_ ? uncounted_ : loop::of(context);
     }
 
     /// The loop that looks out for results, if one does.  Set by the first,
@@ -247,7 +248,7 @@ private:
 
     void finish(call& one, common::ticket& t)
     {
-        one.stage_ = call::stage::over;
+        one.stage_.store(call::stage::over, std::memory_order_release);
         --active_; // before its handler, which may look
         one.complete(t, closed_);
         admit_waiting();
@@ -274,6 +275,7 @@ private:
 
     asio::execution_context& home_;
     const std::shared_ptr<loop> home_loop_;
+    const std::shared_ptr<loop> uncounted_; // the same: no call outlives it
     std::atomic<const loop*> looking_{nullptr};
     const std::size_t limit_;
     const overflow when_full_;

@@ -439,9 +439,7 @@ private:
                 expire();
             return accept(part, here_(mine));
         }
-        // The first one wakes a worker, if all of them sleep.  Whether it pays
-        // to wake others is known when that one has had some time.
-        auto ticket = send_(mine, !running_.empty());
+        auto ticket = send_(mine);
         if (!ticket)
             expire();
         running_.push_back({std::move(ticket), part});
@@ -450,8 +448,10 @@ private:
     // Ends with the end of a chunk, or the deadline.
     void wait()
     {
-        // At first at the oldest chunk alone: a look at the cell of another
-        // would take it away from the worker that is about to write there.
+        // Whether it pays to wake workers is known when those who are awake
+        // have had some time.  Until then at the oldest chunk alone: a look at
+        // the cell of another would take it away from the worker that is about
+        // to write there.
         for (int i = 0; i < 16 && !running_.empty(); ++i)
         {
             if (ledger_.over(*running_.front().ticket))
@@ -492,11 +492,11 @@ private:
             }
             auto one = std::move(running_[i]);
             running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-            ledger_.finish(std::move(one.ticket),
-                           [&](common::outcome how, const common::ticket& task,
-                               std::span<const std::byte> bytes) {
-                               end(one.part, how, task, {bytes});
-                           });
+            ledger_.take(std::move(one.ticket),
+                         [&](common::outcome how, const common::ticket& task,
+                             std::span<const std::byte> bytes) {
+                             end(one.part, how, task, {bytes});
+                         });
         }
     }
 

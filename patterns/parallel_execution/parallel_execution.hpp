@@ -226,9 +226,9 @@ private:
     detail::parts<T> run(const options& how, range all, bool tree,
                          const Body& body, const A&... arguments)
     {
-        const auto send = [&](detail::chunk part, bool quiet) {
+        const auto send = [&](detail::chunk part) {
             common::executor::task_options task;
-            task.quiet = quiet;
+            task.quiet = true; // until the call waits
             task.attempts = part.size() > 1 ? 1 : how.attempts;
             return executor_.submit_until(how.deadline, task, body, part,
                                           arguments...);

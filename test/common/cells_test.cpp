@@ -3,7 +3,7 @@
 
 #define BOOST_TEST_MODULE cells
 
-#include "common/cells.hpp"
+#include "common/cell_ends.hpp"
 #include "common/process.hpp"
 #include "test/fixture.hpp"
 

@@ -6,7 +6,7 @@
 // The protocol of the cells with threads of one process in the roles of
 // processes, so that the thread sanitizer can watch it.
 
-#include "common/cells.hpp"
+#include "common/cell_ends.hpp"
 #include "test/fixture.hpp"
 
 #include <boost/test/unit_test.hpp>

@@ -701,6 +701,7 @@ BOOST_AUTO_TEST_CASE(very_many_futures_are_given_as_they_are_done_in_time)
     constexpr int many = 100'000;
     worker_pool::pool_options how = with(2);
     how.capacity = many;
+    how.payload = 4096; // sanitizers have little address space
     pool p(how);
     std::vector<future<int>> all;
     for (int i = 0; i < many; ++i)

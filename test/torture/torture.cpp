@@ -10,7 +10,7 @@
 // tasks that are in the table have come to their end.  Prints one line; exit
 // status 1 when a promise was broken.
 
-#include "common/cells.hpp"
+#include "common/cell_ends.hpp"
 #include "common/crew.hpp"
 #include "common/worker.hpp"
 #include "test/processes.hpp"
