@@ -136,6 +136,11 @@ struct lease
     /// How often it was leased before.
     unsigned attempt() const { return slot_control::of(word).attempt; }
     unsigned parts() const { return slot_control::of(word).parts; }
+    /// Whether it is acknowledged already, see lane_reader::take.
+    bool done() const
+    {
+        return slot_control::of(word).is == slot_control::state::done;
+    }
 };
 
 /// The reading end: one for each process that reads, for one thread.
@@ -159,22 +164,42 @@ public:
     /// one, as long as it has more.
     std::optional<lease> take()
     {
-        auto one = take_any();
-        if (!one && streak_ >= busy)
+        lease one;
+        return take(one) ? std::optional(one) : std::nullopt;
+    }
+    bool take(lease& one)
+    {
+        return take(one, [](auto) { return false; });
+    }
+
+    /// The same for who may not need the lease: `copy(bytes)` is called before
+    /// a record of one part, which nobody has had yet, is leased.  Where it
+    /// returns true the record is done with instead, in one step, and nobody
+    /// has it again.  It may be called for what is just becoming another
+    /// record; then it is called again.
+    template <class Copy>
+    bool take(lease& one, Copy copy)
+    {
+        bool found = take_any(one, copy);
+        if (!found)
         {
-            // It caught up with a writer in full flow.  To look at each slot
-            // just as it is written takes the line away from the writer for
-            // every record; so it falls behind a little first.
-            for (int i = 0; i < 32; ++i)
-                relax();
-            one = take_any();
+            // It has caught up.  To look at each slot just as it is written
+            // takes the line away from the writer for every record; so it
+            // falls behind a little, where that finds more than one at a time.
+            if (found_ != 0)
+                rests_ = found_ > 1 ? 8 : ++singles_ % 256 == 0;
+            found_ = 0;
+            if (rests_ != 0)
+            {
+                --rests_;
+                for (int i = 0; i < 32; ++i)
+                    relax();
+                found = take_any(one, copy);
+            }
         }
-        misses_ = one ? 0 : misses_ + 1;
-        if (one)
-            ++streak_;
-        else if (misses_ >= rest) // no flow: an answer, perhaps
-            streak_ = 0;
-        return one;
+        if (found)
+            found_ += one.parts();
+        return found;
     }
 
     /// The record is done with.  False when it is not this reader's any more.
@@ -214,6 +239,7 @@ private:
         std::uint64_t at;
         std::uint32_t returned;
         bool all; // looks at each record until the end, not from the hint on
+        unsigned parts = 0; // done with, since it freed memory
     };
 
     bool finish(const lease& one, slot_control::state how)
@@ -223,16 +249,27 @@ private:
         done.is = how;
         done.owner = 0;
         COMMON_FAULT_POINT("lanes.acknowledging");
-        auto& lane = stream_.lane(one.lane);
         if (!cursors_[one.lane]
                  .memory.at(one.number)
                  .control.compare_exchange_strong(word, done.word()))
             return false;
+        make_room(one);
+        return true;
+    }
+
+    // The record is done with: now and then, that tells its writer.
+    void make_room(const lease& one)
+    {
         COMMON_FAULT_POINT("lanes.acknowledged");
+        auto& lane = stream_.lane(one.lane);
         // About every 32 parts, since who bounds them counts parts; or when
         // somebody sleeps until there is room.
-        if (one.number % std::max(1u, 32 / std::max(1u, one.parts())) == 0)
+        auto& parts = cursors_[one.lane].parts;
+        if (parts += one.parts(); parts >= 32)
+        {
+            parts = 0;
             stream_.advance(one.lane);
+        }
         if (lane.room.awaited())
         {
             stream_.advance(one.lane);
@@ -243,25 +280,25 @@ private:
             stream_.advance(one.lane);
             stream_.work().notify_all();
         }
-        return true;
     }
 
-    static constexpr unsigned busy = 4; // records in a row without a rest
-    static constexpr unsigned rest = 8; // looks in vain
+    static constexpr std::span<std::byte> none{};
 
-    std::optional<lease> take_any()
+    template <class Copy>
+    bool take_any(lease& one, Copy& copy)
     {
         const auto used = stream_.used();
         for (unsigned n = 0; n < used; ++n)
         {
-            if (auto one = take_from(lane_))
-                return one;
+            if (take_from(lane_, one, copy))
+                return true;
             lane_ = lane_ + 1 >= used ? 0 : lane_ + 1;
         }
-        return std::nullopt;
+        return false;
     }
 
-    std::optional<lease> take_from(unsigned index)
+    template <class Copy>
+    bool take_from(unsigned index, lease& one, Copy& copy)
     {
         auto& lane = stream_.lane(index);
         auto& mine = cursors_[index];
@@ -292,25 +329,36 @@ private:
                     continue;
                 }
                 mine.all = false;
-                return std::nullopt;
+                return false;
             }
             if (now.is == slot_control::state::end)
             {
                 mine.all = false;
-                return std::nullopt;
+                return false;
             }
             if (now.is == slot_control::state::ready)
             {
                 memory.expect_reads(mine.at); // while the slot becomes ours
-                now.is = slot_control::state::leased;
-                now.owner = seat_;
+                const bool copied =
+                    word == slot_control::fresh(now.lap) &&
+                    copy(memory.glimpse(mine.at).value_or(none));
+                now.is = copied ? slot_control::state::done
+                                : slot_control::state::leased;
+                now.owner = copied ? 0 : seat_;
                 if (!control.compare_exchange_strong(word, now.word()))
                     continue;
-                COMMON_FAULT_POINT("lanes.leased");
                 const auto number = mine.at++;
                 if (!mine.all)
                     lane.hint.store(mine.at, std::memory_order_relaxed);
-                return lease{index, number, now.word(), memory.bytes(number)};
+                one = {index, number, now.word(), {}};
+                if (copied)
+                    make_room(one);
+                else
+                {
+                    COMMON_FAULT_POINT("lanes.leased");
+                    one.bytes = memory.bytes(number);
+                }
+                return true;
             }
             ++mine.at;
         }
@@ -319,7 +367,9 @@ private:
     lanes stream_;
     unsigned seat_;
     unsigned lane_ = 0;
-    unsigned streak_ = 0, misses_ = 0;
+    unsigned found_ = 0;   // parts, since it looked in vain
+    unsigned singles_ = 0; // so often it had found one only
+    unsigned rests_ = 0;   // before so many more looks
     std::vector<cursor> cursors_;
 };
 

@@ -31,6 +31,7 @@ namespace common {
 //   ready(a)   -> ready(a)      the writer: the last record has grown
 //   ready(a)   -> leased(c, a)  reader c
 //   leased     -> done          reader c
+//   ready(0)   -> done          a reader that has made a copy before
 //   leased     -> ready(a+1)    reader c gives it back; or the supervisor,
 //                               after c was reaped
 //   leased     -> dead          the same, when it has no attempt left
@@ -74,6 +75,12 @@ struct slot_control
                std::uint64_t{attempt} << 16 | std::uint64_t{parts} << 28 |
                lap << 36;
     }
+    /// The word of a record that was written as so many parts, and that nobody
+    /// has had yet.
+    static std::uint64_t fresh(std::uint64_t lap, unsigned parts = 1)
+    {
+        return slot_control{state::ready, 0, 0, parts, lap}.word();
+    }
 };
 
 /// What is known of a record.
@@ -84,11 +91,14 @@ struct slot
     std::atomic<std::uint64_t> control; // see above
     // Where the ring's bytes went on when it was written, in grains; with
     // `here` if its own lie behind this slot: writer, before ready.
-    std::uint32_t place;
+    std::atomic<std::uint32_t> place;
     std::atomic<std::uint32_t> size; // of its bytes: writer, before ready, and
                                      // before the record has grown
 
-    bool has_bytes() const { return (place & here) != 0; }
+    bool has_bytes() const
+    {
+        return (place.load(std::memory_order_relaxed) & here) != 0;
+    }
 };
 static_assert(sizeof(slot) == 16);
 
@@ -122,7 +132,7 @@ public:
     {
     }
 
-    const std::byte* begin() const { return bytes_.data(); }
+    std::byte* begin() const { return bytes_.data(); }
     std::size_t slots() const { return count_; }
     std::size_t capacity() const { return bytes_.size(); }
 
@@ -153,7 +163,8 @@ public:
     /// The place where the bytes of a record are, or would have been.
     std::size_t place(std::uint64_t number) const
     {
-        return std::size_t{at(number).place & ~slot::here} * grain;
+        return grain *
+               (at(number).place.load(std::memory_order_relaxed) & ~slot::here);
     }
 
     std::uint64_t lap(std::uint64_t number) const
@@ -294,8 +305,13 @@ public:
     {
         while (ring_.record(next_)) // ends: the ring has an end
             ++next_;
-        if (next_ != 0)
-            end_ = behind(next_ - 1);
+        if (next_ != 0) // with what its writer was about to add
+        {
+            const slot& last = ring_.at(next_ - 1);
+            end_ = extent{ring_.place(next_ - 1), last.size.load(),
+                          last.has_bytes()}
+                       .end();
+        }
         expected_ = ring_.at(next_).control.load(std::memory_order_acquire);
         look();
     }
@@ -314,7 +330,7 @@ public:
     void look()
     {
         seen_freed_ = freed_->load(std::memory_order_acquire);
-        // An empty ring begins again at place 0, see `fits`.
+        // An empty ring begins again at place 0, see `place_for`.
         tail_ = seen_freed_ == next_ ? 0 : ring_.place(seen_freed_);
     }
 
@@ -330,12 +346,14 @@ public:
                                     std::to_string(ring_.largest()));
         // Where a reader is behind, what follows had better be able to grow.
         const bool here = size <= ring_.largest_in_slot() && !crowded_;
-        if (!fits(here ? 0 : size))
+        auto place = place_for(here ? 0 : size);
+        if (place == none)
         {
             look();
-            if (!fits(here ? 0 : size))
-                return std::nullopt;
+            place = place_for(here ? 0 : size);
         }
+        if (place == none)
+            return std::nullopt;
         slot& one = ring_.at(next_);
         // Readers look at this slot all the time.  All of it is fetched at
         // once, and not for a look: each line that they take back before the
@@ -347,11 +365,9 @@ public:
             if (closed())
                 return std::nullopt;
         }
-        one.place = static_cast<std::uint32_t>(claimed_ / ring::grain) |
-                    (here ? slot::here : 0);
-        one.size.store(static_cast<std::uint32_t>(size),
-                       std::memory_order_relaxed);
-        return ring_.bytes(next_);
+        claimed_ = {place, size, here};
+        COMMON_FAULT_POINT("ring.claimed");
+        return room(one, 0);
     }
 
     /// Publishes what was claimed last, as so many parts.  False when the ring
@@ -359,22 +375,27 @@ public:
     bool commit(unsigned parts = 1)
     {
         COMMON_FAULT_POINT("ring.written");
-        slot_control now;
-        now.is = slot_control::state::ready;
-        now.parts = parts;
-        now.lap = ring_.lap(next_);
+        slot& one = ring_.at(next_);
+        one.place.store(
+            static_cast<std::uint32_t>(claimed_.place / ring::grain) |
+                (claimed_.here ? slot::here : 0),
+            std::memory_order_relaxed);
+        one.size.store(static_cast<std::uint32_t>(claimed_.size),
+                       std::memory_order_relaxed);
         // An exchange also orders the look at who sleeps.
-        if (!ring_.at(next_).control.compare_exchange_strong(expected_,
-                                                             now.word()))
+        if (!one.control.compare_exchange_strong(
+                expected_, slot_control::fresh(ring_.lap(next_), parts)))
             return false;
-        end_ = behind(next_);
-        size_ = ring_.at(next_).size.load(std::memory_order_relaxed);
+        // From here on the slot is its reader's, who has to wait for whoever
+        // looks there.
+        last_ = claimed_;
+        end_ = last_.end();
         ++next_;
         ring_.expect(next_);
         expected_ = ring_.at(next_).control.load(std::memory_order_relaxed);
-        if (!ring_.at(next_ - 1).has_bytes())
+        if (!last_.here)
             ring_.expect_writes(end_,
-                                std::min<std::size_t>(16, size_ / 64 + 2));
+                                std::min<std::size_t>(16, last_.size / 64 + 2));
         COMMON_FAULT_POINT("ring.published");
         return true;
     }
@@ -388,7 +409,7 @@ public:
     std::optional<std::span<std::byte>>
     grow(std::size_t size, unsigned most_parts, unsigned parts = 1)
     {
-        if (size_ == 0 || parts >= most_parts || unlooked_ != 0)
+        if (last_.size == 0 || parts >= most_parts || unlooked_ != 0)
         {
             unlooked_ -= unlooked_ != 0;
             return std::nullopt;
@@ -409,30 +430,51 @@ public:
         }
         taken_ = 0;
         crowded_ = true;
-        if (now.parts + parts > most_parts || size > room_behind(one))
+        if (now.parts + parts > most_parts || size > room_behind())
             return std::nullopt;
-        one.size.store(static_cast<std::uint32_t>(size_ + size),
-                       std::memory_order_relaxed);
+        claimed_ = last_;
+        claimed_.size += size;
         growth_ = parts;
-        return ring_.bytes(next_ - 1).subspan(size_);
+        return room(one, last_.size);
     }
 
     /// False when a reader took the record meanwhile: then it has not grown.
     bool commit_growth()
     {
-        COMMON_FAULT_POINT("ring.growing");
         auto now = slot_control::of(before_);
         now.parts += growth_;
-        end_ = behind(next_ - 1);
-        const bool done = ring_.at(next_ - 1).control.compare_exchange_strong(
-            before_, now.word());
+        end_ = claimed_.end();
+        slot& one = ring_.at(next_ - 1);
+        one.size.store(static_cast<std::uint32_t>(claimed_.size),
+                       std::memory_order_relaxed);
+        COMMON_FAULT_POINT("ring.growing");
+        const bool done =
+            one.control.compare_exchange_strong(before_, now.word());
         if (done)
-            size_ = ring_.at(next_ - 1).size.load(std::memory_order_relaxed);
+            last_ = claimed_;
         COMMON_FAULT_POINT("ring.grown");
         return done;
     }
 
 private:
+    // Where a record is.
+    struct extent
+    {
+        std::size_t place = 0, size = 0;
+        bool here = false; // its bytes lie with its slot
+
+        // Each record takes some, even if its bytes lie with its slot: so
+        // begin and end in one place mean that the bytes are full; whether
+        // they are empty, the numbers tell.
+        std::size_t end() const { return place + taken(here ? 0 : size); }
+
+        static std::size_t taken(std::size_t size)
+        {
+            constexpr auto grain = ring::grain;
+            return std::max((size + grain - 1) / grain * grain, grain);
+        }
+    };
+
     // Whether the next slot was free when its word was seen last: it can only
     // have been closed since, and then `commit` fails.
     bool free_to_claim() const
@@ -442,52 +484,38 @@ private:
                seen.lap == ring_.lap(next_ - ring_.slots());
     }
 
-    static std::size_t round_up(std::size_t n)
+    // The bytes of `claimed_` behind the first ones.
+    std::span<std::byte> room(slot& one, std::size_t first) const
     {
-        return (n + ring::grain - 1) / ring::grain * ring::grain;
-    }
-
-    // Each record takes some, even if its bytes lie with its slot: so begin and
-    // end in one place mean that the bytes are full; whether they are empty,
-    // the numbers tell.
-    static std::size_t taken(std::size_t size)
-    {
-        return std::max(round_up(size), ring::grain);
-    }
-
-    std::size_t behind(std::uint64_t number) const
-    {
-        const slot& one = ring_.at(number);
-        const auto size = one.size.load(std::memory_order_relaxed);
-        return ring_.place(number) + taken(one.has_bytes() ? 0 : size);
+        const auto begin = claimed_.here
+                               ? reinterpret_cast<std::byte*>(&one + 1)
+                               : ring_.begin() + claimed_.place;
+        return {begin + first, claimed_.size - first};
     }
 
     // How many bytes the last record may have more.
-    std::size_t room_behind(const slot& one) const
+    std::size_t room_behind() const
     {
-        if (one.has_bytes())
-            return ring_.largest_in_slot() - size_;
-        const auto place = ring_.place(next_ - 1);
-        const auto end = place < tail_ ? tail_ : ring_.capacity();
-        return std::min(end - place, ring_.largest()) - size_;
+        if (last_.here)
+            return ring_.largest_in_slot() - last_.size;
+        const auto end = last_.place < tail_ ? tail_ : ring_.capacity();
+        return std::min(end - last_.place, ring_.largest()) - last_.size;
     }
 
-    // Sets `claimed_`, the place for `size` bytes in one piece.  One slot stays
-    // free, to close the ring there.
-    bool fits(std::size_t size)
+    // Where `size` bytes fit in one piece, or `none`.  One slot stays free, to
+    // close the ring there.
+    std::size_t place_for(std::size_t size) const
     {
         if (next_ - seen_freed_ == ring_.slots() - 1)
-            return false;
-        const auto need = taken(size);
+            return none;
+        const auto need = extent::taken(size);
         if (next_ == seen_freed_)
-            claimed_ = 0;
-        else if (end_ <= tail_)
-            claimed_ = end_ + need <= tail_ ? end_ : none;
-        else if (end_ + need <= ring_.capacity())
-            claimed_ = end_;
-        else
-            claimed_ = need <= tail_ ? 0 : none;
-        return claimed_ != none;
+            return 0;
+        if (end_ <= tail_)
+            return end_ + need <= tail_ ? end_ : none;
+        if (end_ + need <= ring_.capacity())
+            return end_;
+        return need <= tail_ ? 0 : none;
     }
 
     static constexpr std::size_t none = ~std::size_t{0};
@@ -501,11 +529,11 @@ private:
     unsigned taken_ = 0;    // records in a row that could not grow any more
     unsigned unlooked_ = 0; // so many more are not looked at
     bool crowded_ = false;  // a reader had not taken the last one yet
-    std::size_t size_ = 0;  // bytes that it committed of the last record,
-                            // if any; the slot says more when a growth came
-                            // to nothing
+    extent claimed_;
+    extent last_; // that it committed, if any; the slot says more when a
+                  // growth came to nothing
     // The bytes in use lie from `tail_` to `end_`, perhaps around the end.
-    std::size_t end_ = 0, tail_ = 0, claimed_ = 0;
+    std::size_t end_ = 0, tail_ = 0;
 };
 
 /// The reading end, where there is only one.  It needs no leases: what it has

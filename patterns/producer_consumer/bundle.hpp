@@ -161,46 +161,64 @@ struct layout
 };
 
 /// A record as a bundle.
-struct bundle
+class bundle
 {
-    bundle_head* head = nullptr;
-    std::span<item_set> sets;
-    std::span<const std::byte> items;
-
+public:
     /// No sets where the bytes are no bundle: another process may be about to
     /// write one there.
     explicit bundle(std::span<std::byte> record)
     {
         if (record.size() < head_size(1))
             return;
-        head = std::launder(reinterpret_cast<bundle_head*>(record.data()));
-        const auto count = head->sets;
+        head_ = std::launder(reinterpret_cast<bundle_head*>(record.data()));
+        const auto count = head_->sets;
         if (count == 0 || count > most_sets || record.size() < head_size(count))
             return;
-        sets = {std::launder(reinterpret_cast<item_set*>(record.data() +
-                                                         sizeof(bundle_head))),
-                count};
-        items = record.subspan(head_size(count));
+        count_ = count;
+        rest_ = record.size() - head_size(count);
     }
 
     /// Throws malformed where it is none.
     static bundle of(std::span<std::byte> record)
     {
         const bundle result(record);
-        if (result.sets.empty())
-            throw common::malformed("a bundle of " +
-                                    std::to_string(record.size()) + " bytes");
+        if (result.count_ == 0)
+            refuse(record.size());
         return result;
+    }
+
+    /// The number of its first item in its lane.
+    std::uint64_t first() const { return head_->first; }
+
+    std::span<item_set> sets() const
+    {
+        return {std::launder(reinterpret_cast<item_set*>(head_ + 1)), count_};
+    }
+    std::span<const std::byte> items() const
+    {
+        return {reinterpret_cast<const std::byte*>(head_) + head_size(count_),
+                rest_};
     }
 
     unsigned finished() const
     {
         unsigned count = 0;
-        for (const auto& one : sets)
+        for (const auto& one : sets())
             count += static_cast<unsigned>(
                 std::popcount(set_of(one.finished.load())));
         return count;
     }
+
+private:
+    [[noreturn]] static void refuse(std::size_t bytes) // keeps `of` short
+    {
+        throw common::malformed("a bundle of " + std::to_string(bytes) +
+                                " bytes");
+    }
+
+    bundle_head* head_ = nullptr;
+    std::size_t count_ = 0; // of sets
+    std::size_t rest_ = 0;  // so many bytes follow them
 };
 
 } // namespace producer_consumer::detail

@@ -92,10 +92,11 @@ private:
     template <class>
     friend class consumer;
     using end = detail::consumer_end<T>;
-    leased(std::shared_ptr<end> at, detail::found item)
+    // The item that the end went to last.
+    explicit leased(std::shared_ptr<end> at)
         : end_(std::move(at))
         , of_(&end_->current())
-        , item_(item)
+        , item_(end_->item())
     {
         of_->hand_out(item_.index);
         if constexpr (!detail::layout<T>::fixed)
@@ -168,11 +169,10 @@ public:
         auto deadline = common::time_point::max();
         while (result.size() < most) // ends: nothing is there any more
         {
-            const auto [how, item] = at->next_until(deadline);
-            if (how != outcome::done)
+            if (at->next_until(deadline) != outcome::done)
                 break;
             const auto before = result.size();
-            if (!at->take_all(item, most, result))
+            if (!at->take_all(most, result))
                 continue; // it was taken back meanwhile
             if (result.size() == before)
                 break;
@@ -186,17 +186,17 @@ public:
     leased<T> lease(common::time_point deadline = common::time_point::max())
     {
         const auto& at = seat();
-        const auto [how, item] = at->next_until(deadline);
-        return how == outcome::done ? leased<T>(at, item) : leased<T>();
+        return at->next_until(deadline) == outcome::done ? leased<T>(at)
+                                                         : leased<T>();
     }
 
     /// Done, empty or closed; never waits.
     outcome try_lease(leased<T>& item)
     {
         const auto& at = seat();
-        const auto [how, found] = at->next_until(common::time_point::min());
+        const auto how = at->next_until(common::time_point::min());
         if (how == outcome::done)
-            item = leased<T>(at, found);
+            item = leased<T>(at);
         return how == outcome::timed_out ? outcome::empty : how;
     }
 
@@ -270,14 +270,8 @@ private:
 
     outcome take(common::time_point deadline, std::optional<T>& into)
     {
-        const auto& at = seat();
-        const auto [how, item] = at->next_until(deadline);
-        if (how != outcome::done)
-            return how;
-        into.emplace(at->read(item));
-        if (!at->finish(at->current(), item.index))
-            return take(deadline, into); // it was taken back meanwhile
-        return outcome::done;
+        auto& at = *seat();
+        return at.wait([&] { return at.pop(into); }, deadline);
     }
 
     std::shared_ptr<held> held_;

@@ -42,48 +42,75 @@ public:
     const channel& shared() const { return place_.shared(); }
     holding& current() const { return *current_; }
 
-    /// The next item, of `current()`; nothing while there is none.
-    std::optional<found> next()
+    /// The last item that it went to, of `current()`.
+    const found& item() const { return item_; }
+
+    /// Goes to the next item; false while there is none.
+    bool next()
     {
-        for (;;) // each turn: an item further, or a bundle
+        while (!next_of_current()) // each turn takes a bundle
         {
-            if (current_ && (!revocable() || in_.holds(current_->lease)))
-                if (const auto one = current_->next_item<T>())
-                    return one;
-            leave_current();
-            const auto lease = in_.take();
-            if (!lease)
-                return std::nullopt;
-            open(*lease);
+            if (!in_.take(spare()))
+                return false;
+            open();
+        }
+        return true;
+    }
+
+    /// Takes the next item out, acknowledged; false while there is none.
+    /// Throws as `read`.
+    bool pop(std::optional<T>& to)
+    {
+        for (;;) // each turn takes a bundle, or loses an item
+        {
+            while (!next_of_current())
+            {
+                auto& one = spare();
+                if (!in_.take(one, [&](auto bytes) { return copy(bytes, to); }))
+                    return false;
+                if (one.done())
+                {
+                    adapt(1);
+                    return count(1);
+                }
+                open();
+            }
+            to.emplace(read());
+            if (finish(*current_, item_.index))
+                return true;
         }
     }
 
-    /// The same, waiting for one.
-    std::pair<outcome, found> next_until(common::time_point deadline)
+    /// Waits until `next()`, or `pop(...)`, is true.
+    template <class Next>
+    outcome wait(Next next, common::time_point deadline)
     {
-        auto one = next();
+        bool found = next();
         // Who answers at once is looked for without a clock.  With pauses: a
         // look while the other side writes costs it the line.
         if (deadline > common::time_point::min() &&
             common::spin_budget().count() != 0)
-            for (int i = 0; i < 64 && !one; ++i)
+            for (int i = 0; i < 256 && !found; ++i)
             {
-                for (int pause = 0; pause < 4; ++pause)
-                    common::relax();
-                one = next();
+                common::relax();
+                found = next();
             }
-        if (!one && !over() && deadline > common::clock::now())
+        if (!found && !over() && deadline > common::clock::now())
         {
             const auto start = common::clock::now();
             shared().stream.work().wait_until(
-                [&] { return one || (one = next()) || over(); }, deadline);
+                [&] { return found || (found = next()) || over(); }, deadline);
             const auto waited = common::clock::now() - start;
             place_.here().waited.fetch_add(
                 static_cast<std::uint64_t>(waited.count()));
         }
-        if (one)
-            return {outcome::done, *one};
-        return {over() ? outcome::closed : outcome::timed_out, {}};
+        if (found)
+            return outcome::done;
+        return over() ? outcome::closed : outcome::timed_out;
+    }
+    outcome next_until(common::time_point deadline)
+    {
+        return wait([this] { return next(); }, deadline);
     }
 
     /// Whether there is a bundle that nobody holds.  From any thread.
@@ -115,48 +142,48 @@ public:
         return count(1);
     }
 
-    /// Decodes an item of `current()` that nobody has in hand.  When its codec
-    /// throws, that was an attempt: the item goes back as if it had been.
-    T read(const found& item)
+    /// Decodes `item()`, which nobody has in hand.  When its codec throws, that
+    /// was an attempt: the item goes back as if it had been.
+    T read()
     {
         try
         {
-            return layout<T>::read(item.bytes);
+            return layout<T>::read(item_.bytes);
         }
         catch (...)
         {
             auto& of = *current_;
-            of.hand_out(item.index);
+            of.hand_out(item_.index);
             give_back(of);
             take_from_hand(of);
             throw;
         }
     }
 
-    /// Items out of `first`'s bundle, up to `most`, `first` among them:
+    /// Items of `current()`, `item()` the first of them, until `to` has `most`:
     /// finished and appended to `to`.  False when they are not this consumer's
     /// any more.  Before an item that cannot be decoded it stops; throws what
     /// its codec throws, as `read`, where `to` is empty.
-    bool take_all(const found& first, std::size_t most, std::vector<T>& to)
+    bool take_all(std::size_t most, std::vector<T>& to)
     {
         auto& of = *current_;
         const auto begun = to.size();
         some_items items;
-        for (auto one = std::optional(first); one; one = of.next_item<T>())
+        do
         {
             if (to.empty())
-                to.push_back(read(*one));
+                to.push_back(read());
             else
                 try
                 {
-                    to.push_back(layout<T>::read(one->bytes));
+                    to.push_back(layout<T>::read(item_.bytes));
                 }
                 catch (...) // next time; these must not be lost with it
                 {
-                    of.template look_again<T>(*one);
+                    of.template look_again<T>(item_);
                     break;
                 }
-            items.add(some_items::range(one->index, 1));
+            items.add(some_items::range(item_.index, 1));
             if constexpr (layout<T>::array)
                 take_array(most - to.size(), to, items);
             if (to.size() == most)
@@ -164,7 +191,7 @@ public:
             // One set at a time can be taken away, or not.
             if (revocable() && of.next % item_set::items == 0)
                 break;
-        }
+        } while (of.next_item<T>(item_));
         if (to.size() == begun ||
             finish_all(of, items, static_cast<unsigned>(to.size() - begun)))
             return true;
@@ -192,6 +219,32 @@ public:
 
 private:
     bool revocable() const { return shared().how.revocable; }
+
+    bool next_of_current()
+    {
+        if (current_ && (!revocable() || in_.holds(current_->lease)) &&
+            current_->next_item<T>(item_))
+            return true;
+        leave_current();
+        return false;
+    }
+
+    // An item that has a bundle for itself, which nobody holds: what is copied
+    // may be about to become another one, and counts when it is taken only.
+    bool copy(std::span<std::byte> record, std::optional<T>& to) const
+    {
+        if constexpr (layout<T>::fixed)
+        {
+            const auto items = bundle(record).items();
+            if (items.size() >= sizeof(T))
+            {
+                to.emplace(layout<T>::read(items.first(sizeof(T))));
+                COMMON_FAULT_POINT("consumer.copied");
+                return true;
+            }
+        }
+        return false;
+    }
 
     // Adds what follows in `current_` as far as all of it is open.
     void take_array(std::size_t most, std::vector<T>& to, some_items& items)
@@ -272,17 +325,24 @@ private:
         leave_current();
     }
 
-    void open(const common::lease& lease)
+    // For the next lease.
+    common::lease& spare()
     {
-        adapt(lease.parts());
         if (idle_.empty()) // leases of the user need all others
         {
             holdings_.push_back(std::make_unique<holding>());
             idle_.push_back(holdings_.back().get());
         }
+        return idle_.back()->lease;
+    }
+
+    // What `spare` has leased.
+    void open()
+    {
+        adapt(idle_.back()->lease.parts());
         current_ = idle_.back();
         idle_.pop_back();
-        current_->begin(lease);
+        current_->begin();
         if (current_->again())
             look_back(*current_);
     }
@@ -399,6 +459,7 @@ private:
     std::vector<std::unique_ptr<holding>> holdings_;
     std::vector<holding*> idle_; // of these, kept for their memory
     holding* current_ = nullptr;
+    found item_{};
     common::time_point opened_{};
     unsigned items_ = 0; // in the last bundle
 };

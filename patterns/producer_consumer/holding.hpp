@@ -82,16 +82,15 @@ struct holding
     };
     std::array<blame, most_sets> blamed; // of a bundle that comes again
 
-    void begin(const common::lease& with)
+    void begin() // with `lease`
     {
-        const auto all = bundle::of(with.bytes);
-        lease = with;
-        sets = all.sets;
-        rest = all.items;
+        const auto all = bundle::of(lease.bytes);
+        sets = all.sets();
+        rest = all.items();
         next = 0;
-        parts = std::min(with.parts(),
+        parts = std::min(lease.parts(),
                          static_cast<unsigned>(sets.size()) * item_set::items);
-        sign = sign_of(all.head->first, with.attempt());
+        sign = sign_of(all.first(), lease.attempt());
         in_hand = 0;
         returning = false;
         open = some_items::range(0, parts);
@@ -108,18 +107,17 @@ struct holding
                                                          : 0;
     }
 
-    /// The next item that is open.
+    /// Goes to the next item that is open; false when there is none.
     template <class T>
-    std::optional<found> next_item()
+    bool next_item(found& item)
     {
         while (next < parts && left != 0)
         {
-            const auto bytes = layout<T>::next(rest);
-            const auto i = next++;
-            if (open.has(i))
-                return found{i, bytes};
+            item = {next, layout<T>::next(rest)};
+            if (open.has(next++))
+                return true;
         }
-        return std::nullopt;
+        return false;
     }
 
     /// The item that `next_item` gave last is the next one again.

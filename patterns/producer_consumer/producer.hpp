@@ -181,25 +181,17 @@ private:
             if (out_.commit_growth())
                 return count(items);
         }
-        const auto room = claim(size, sets_for(items));
+        const auto sets = sets_for(items);
+        const auto room = out_.claim(head_size(sets) + size);
         if (!room)
             return out_.closed() ? outcome::closed : outcome::full;
-        write(*room);
-        return out_.commit(items) ? count(items) : outcome::closed;
-    }
-
-    // Room for the items of a new bundle.
-    std::optional<std::span<std::byte>> claim(std::size_t size, unsigned sets)
-    {
-        auto room = out_.claim(head_size(sets) + size);
-        if (!room)
-            return std::nullopt;
+        write(room->subspan(head_size(sets)));
         ::new (room->data()) bundle_head{pushed_, sets};
         const auto sign = word_of(sign_of(pushed_, 0), 0);
         for (unsigned i = 0; i < sets; ++i)
             ::new (room->data() + head_size(i)) item_set{sign, 0, 0, 0};
         sets_ = sets;
-        return room->subspan(head_size(sets));
+        return out_.commit(items) ? count(items) : outcome::closed;
     }
 
     outcome count(unsigned more)
@@ -230,7 +222,7 @@ private:
         if (freed == out_.place().next())
             base_ = pushed_;
         else if (freed >= own_)
-            base_ = bundle::of(stream.memory_of(lane).bytes(freed)).head->first;
+            base_ = bundle::of(stream.memory_of(lane).bytes(freed)).first();
         if (left() != 0 || !exactly)
             return left();
         return capacity - std::min(capacity, unfinished(stream, lane));

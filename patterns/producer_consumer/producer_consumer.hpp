@@ -145,12 +145,12 @@ public:
         for (auto& one : owner_->take_dead())
         {
             const auto all = detail::bundle::of(one.bytes);
-            auto rest = all.items;
+            auto rest = all.items();
             for (unsigned i = 0; i < one.parts; ++i)
             {
                 const auto item = detail::layout<T>::next(rest);
                 const auto [set, bit] = detail::place_of(i);
-                if ((all.sets[set].dead.load() & bit) == 0)
+                if ((all.sets()[set].dead.load() & bit) == 0)
                     continue;
                 auto& letter = result.emplace_back();
                 try

@@ -721,7 +721,8 @@ int read_many(lanes stream, unsigned seat,
 BOOST_AUTO_TEST_CASE(
     a_killed_writer_leaves_whole_records_and_its_successor_goes_on)
 {
-    for (const std::string point : {"ring.written", "ring.published"})
+    for (const std::string point :
+         {"ring.claimed", "ring.written", "ring.published"})
     {
         const armed points(point + "=0.02");
         const auto stream = small();

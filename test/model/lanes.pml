@@ -11,6 +11,7 @@
 //   done       -> ready(0)      the writer, the bytes are written
 //   ready(a)   -> leased(c, a)  reader c
 //   leased     -> done          reader c: ACKNOWLEDGED
+//   ready(0)   -> done          a reader that has made a copy before: the same
 //   leased     -> ready(a+1)    reader c gives it back; or the supervisor, after
 //                 dead          c was reaped or took too long; dead when a+1 = K
 //   dead       -> done          the supervisor has taken a copy: BURIED
@@ -38,6 +39,9 @@
 // A lease can be taken away, but is acknowledged by a plain store:
 // refute: -DPLAIN_DONE -DLATE=1 | -DSAFETY -DNOREDUCE | -m100000 -w22
 //   says: assertion violated ((over
+// A copy counts without a look whether the record is still there:
+// refute: -DPLAIN_COPY | -DSAFETY -DNOREDUCE | -m100000 -w22
+//   says: assertion violated ((number
 // Who frees does not look again, and a writer without room does not help:
 // refute: -DNO_SECOND_LOOK -DNO_HELP | -DSAFETY -DNOREDUCE | -m100000 -w22
 //   says: assertion violated has_finished
@@ -364,7 +368,10 @@ look:
             :: is_there(lane, at[lane]) &&
                state(control[slot(lane, at[lane])]) == ready ->
                 held = control[slot(lane, at[lane])];
-                goto lease
+                if
+                :: goto lease
+                :: attempt(held) == 0 -> goto copy
+                fi
             :: is_there(lane, at[lane]) &&
                state(control[slot(lane, at[lane])]) != ready ->
                 at[lane]++;
@@ -378,6 +385,32 @@ look:
             :: else -> all[lane] = false; goto idle
             fi
         }
+copy:
+        atomic { is_torn = bytes[slot(lane, at[lane])] != at[lane] + 1 }
+        atomic {                // compare-and-swap
+            if
+#ifdef PLAIN_COPY
+            :: true ->
+#else
+            :: same(control[slot(lane, at[lane])], held) ->
+#endif
+                assert(!is_torn);
+                number = at[lane];
+                held = 0;
+                assert(number == delivered[lane] && number < published[lane]);
+                delivered[lane] = number + 1;
+                ends(lane, number);
+                control[slot(lane, number)] = word(done, 0, 0, lap_of(number));
+                at[lane]++;
+                if
+                :: all[lane] -> goto free
+                :: else
+                fi
+            :: else -> held = 0; is_torn = false; goto look
+            fi
+        }
+        hint[lane] = at[lane];
+        goto free;
 lease:
         atomic {                // compare-and-swap
             if
@@ -423,20 +456,22 @@ read:
                 :: else -> goto idle    // it is not his any more
                 fi
             }
-            atomic {            // now and then, or when the writer sleeps
-                if
-#ifndef NO_LOOK
-                :: awaited[lane] || number % 2 == 1 -> number = 0
-#else
-                :: number % 2 == 1 -> number = 0
-#endif
-                :: else -> goto idle
-                fi
-            }
-            advance(lane)
         :: atomic { gives > 0 -> gives-- }
-            give_back(lane, number)
+            give_back(lane, number);
+            goto idle
         fi;
+free:
+        atomic {                // now and then, or when the writer sleeps
+            if
+#ifndef NO_LOOK
+            :: awaited[lane] || number % 2 == 1 -> number = 0
+#else
+            :: number % 2 == 1 -> number = 0
+#endif
+            :: else -> goto idle
+            fi
+        }
+        advance(lane);
         goto idle
     } unless {
         atomic {

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <numeric>
 #include <optional>
@@ -87,6 +88,39 @@ int work(consumer<std::uint64_t> in, fates all)
     return 0;
 }
 
+/// The same without a lease.
+int pop_and_work(consumer<std::uint64_t> in, fates all)
+{
+    while (const auto one = in.pop())
+        ++all[*one].worked;
+    return 0;
+}
+
+/// Two workers, until both have come to their end; returns how many were
+/// killed before.
+unsigned replace_the_killed(const std::function<process()>& start)
+{
+    unsigned deaths = 0;
+    std::vector<process> workers;
+    for (int i = 0; i < 2; ++i)
+        workers.push_back(start());
+    for (bool more = true; more;) // ends: every death is made good
+    {
+        more = false;
+        for (auto& one : workers)
+            if (const auto end = one.join_for(1ms); !end)
+                more = true;
+            else if (!end->success())
+            {
+                BOOST_REQUIRE(end->signal == SIGKILL);
+                ++deaths;
+                one = start();
+                more = true;
+            }
+    }
+    return deaths;
+}
+
 } // namespace
 
 BOOST_FIXTURE_TEST_SUITE(producer_consumer_crash_laws, test::clean)
@@ -106,26 +140,11 @@ BOOST_AUTO_TEST_CASE(a_killed_consumer_costs_no_item_and_finishes_none_twice)
             auto in = q.consumer();
             process writer(&push_from, q.producer(), all, next, items);
             unsigned deaths = 0;
-            std::vector<process> workers;
             {
                 const armed points(
                     point + (point.rfind("lanes", 0) == 0 ? "=0.05" : "=0.01"));
-                for (int i = 0; i < 2; ++i)
-                    workers.emplace_back(&work, in, all);
-                for (bool more = true; more;) // ends: every death is made good
-                {
-                    more = false;
-                    for (auto& one : workers)
-                        if (const auto end = one.join_for(1ms); !end)
-                            more = true;
-                        else if (!end->success())
-                        {
-                            BOOST_REQUIRE(end->signal == SIGKILL);
-                            ++deaths;
-                            one = process(&work, in, all);
-                            more = true;
-                        }
-                }
+                deaths =
+                    replace_the_killed([&] { return process(&work, in, all); });
             }
             BOOST_TEST(writer.join().success());
             BOOST_TEST(q.size() == 0u);
@@ -139,6 +158,41 @@ BOOST_AUTO_TEST_CASE(a_killed_consumer_costs_no_item_and_finishes_none_twice)
             // Who was killed right behind that has not counted it.
             BOOST_TEST(acknowledged + deaths >= items);
             BOOST_TEST(deaths > 3u);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(
+    who_is_killed_in_pop_costs_no_item_but_the_one_that_it_took)
+{
+    constexpr std::uint64_t items = 3000;
+    for (const std::string point : {"consumer.copied", "lanes.acknowledged"})
+    {
+        BOOST_TEST_CONTEXT("killed at " << point)
+        {
+            queue<std::uint64_t> q(small(4)); // no two in a bundle
+            const fates all(items);
+            const common::shared<std::atomic<std::uint64_t>> next;
+            auto in = q.consumer();
+            process writer(&push_from, q.producer(), all, next, items);
+            unsigned deaths = 0;
+            {
+                const armed points(point + "=0.02");
+                deaths = replace_the_killed(
+                    [&] { return process(&pop_and_work, in, all); });
+            }
+            BOOST_TEST(writer.join().success());
+            BOOST_TEST(q.size() == 0u);
+            std::uint64_t worked = 0;
+            for (const auto& one : all)
+            {
+                BOOST_REQUIRE(one.worked <= 1u);
+                worked += one.worked;
+            }
+            // Nothing is taken yet when its copy is made.
+            const auto lost = point == "consumer.copied" ? 0 : deaths;
+            BOOST_TEST(deaths > 3u);
+            BOOST_TEST(worked + lost >= items);
         }
     }
 }
@@ -206,8 +260,8 @@ BOOST_AUTO_TEST_CASE(a_killed_producer_leaves_what_it_had_pushed_and_no_more)
 {
     constexpr std::uint64_t items = 2000;
     for (const std::string point :
-         {"producer.written", "ring.written", "ring.published", "ring.growing",
-          "ring.grown"})
+         {"ring.claimed", "producer.written", "ring.written", "ring.published",
+          "ring.growing", "ring.grown"})
     {
         BOOST_TEST_CONTEXT("killed at " << point)
         {
@@ -284,8 +338,8 @@ BOOST_AUTO_TEST_CASE(a_batch_that_is_cut_by_a_kill_leaves_no_gap)
 {
     constexpr std::uint64_t items = 200'000;
     for (const std::string point :
-         {"producer.written", "ring.written", "ring.published", "ring.growing",
-          "ring.grown"})
+         {"ring.claimed", "producer.written", "ring.written", "ring.published",
+          "ring.growing", "ring.grown"})
     {
         BOOST_TEST_CONTEXT("killed at " << point)
         {

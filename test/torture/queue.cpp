@@ -30,7 +30,8 @@ using namespace std::chrono_literals;
 namespace {
 
 // Where a producer or a consumer dies, and how likely each time.
-constexpr std::array<test::place, 13> places{{{"producer.written", 0.01},
+constexpr std::array<test::place, 14> places{{{"producer.written", 0.01},
+                                              {"ring.claimed", 0.01},
                                               {"ring.written", 0.01},
                                               {"ring.published", 0.01},
                                               {"ring.growing", 0.01},
