@@ -448,7 +448,7 @@ private:
         }
         gone_.notify_all();
         if (stopping)
-            return;
+            return dismiss(i);
         // Who is killed from outside says nothing about the start-up.
         if (started)
             failed_starts_ = killed_starts_ = 0;
@@ -550,6 +550,10 @@ private:
         }
     }
 
+    // There will be no other worker in this seat: what it would have been given
+    // is given up, as the ends of a queue that nobody else has.
+    void dismiss(unsigned i) { slots_[i].orders.reset(); }
+
     void give_up(const std::string& why)
     {
         {
@@ -559,6 +563,9 @@ private:
                 one.child.kill(SIGKILL);
         }
         gone_.notify_all();
+        for (unsigned i = 0; i < size(); ++i)
+            if (!slots_[i].child) // else when it is buried
+                dismiss(i);
         if (handlers_.on_broken)
             handlers_.on_broken(why);
     }

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
+#include <system_error>
 
 namespace common {
 
@@ -69,15 +70,26 @@ public:
     robust_mutex(const robust_mutex&) = delete;
 
     /// Waits until it is ours or `deadline` passes (time_point::min(): does
-    /// not wait).  The owner's unlock or death ends the wait.
+    /// not wait).  The owner's unlock or death ends the wait.  Throws
+    /// std::system_error (resource_deadlock_would_occur) when nothing could end
+    /// it, since the calling thread is the owner.
     locked lock(time_point deadline = time_point::max())
     {
-        if (!take(0) &&
-            (deadline == time_point::min() || !(spin() || sleep(deadline))))
-            return locked::no;
+        if (!take(0))
+        {
+            if (deadline == time_point::min())
+                return locked::no;
+            if (deadline == time_point::max() && mine())
+                throw std::system_error(
+                    std::make_error_code(
+                        std::errc::resource_deadlock_would_occur),
+                    "locking a lock that this thread holds");
+            if (!spin() && !sleep(deadline))
+                return locked::no;
+        }
         return suspect() ? locked::after_death : locked::yes;
     }
-    locked try_lock() { return lock(time_point::min()); }
+    [[nodiscard]] locked try_lock() { return lock(time_point::min()); }
 
     /// Throws std::logic_error when the calling thread does not hold it.
     void unlock()

@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -29,12 +30,18 @@ struct completion
 {
     std::size_t number = 0; // from 0, in the order of submission
     detail::result<R> what;
+    bool taken = false;
 
-    /// Throws what the task threw.
+    /// Takes the result out, once: std::logic_error then.  Throws what the task
+    /// threw.
     R get()
     {
         if (what.error)
             std::rethrow_exception(what.error);
+        if (std::exchange(taken, true))
+            throw std::logic_error("the result of call " +
+                                   std::to_string(number) +
+                                   " has been taken already");
         if constexpr (!std::is_void_v<R>)
             return std::move(what.value);
     }

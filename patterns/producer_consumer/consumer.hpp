@@ -23,7 +23,7 @@ namespace producer_consumer {
 /// is acknowledged; otherwise it goes back to the queue, at the latest with
 /// this object or with its process.
 template <class T>
-class leased
+class [[nodiscard]] leased
 {
 public:
     leased() = default;

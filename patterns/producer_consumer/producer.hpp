@@ -285,19 +285,20 @@ public:
     }
 
     /// Done, full or closed; never waits.
-    outcome try_push(const T& item)
+    [[nodiscard]] outcome try_push(const T& item)
     {
         const auto result = push_until(item, common::time_point::min());
         return result == outcome::timed_out ? outcome::full : result;
     }
 
     /// Done, timed out or closed; full when no consumer is left to wait for.
-    outcome push_until(const T& item, common::time_point deadline)
+    [[nodiscard]] outcome push_until(const T& item, common::time_point deadline)
     {
         return end().push_until(item, deadline);
     }
     template <class Rep, class Period>
-    outcome push_for(const T& item, std::chrono::duration<Rep, Period> time)
+    [[nodiscard]] outcome push_for(const T& item,
+                                   std::chrono::duration<Rep, Period> time)
     {
         return push_until(item, common::deadline_after(time));
     }

@@ -116,17 +116,30 @@ public:
     bool closed() const { return owner_->shared().stream.closed(); }
 
     /// Waits until every item is finished; items of dead consumers are not.
-    /// False at the deadline.
-    bool join_until(common::time_point deadline) const
+    /// False at the deadline.  Throws common::closed when there have been
+    /// consumers, and none is left: then nobody finishes the rest.
+    [[nodiscard]] bool join_until(common::time_point deadline) const
     {
         const auto& stream = owner_->shared().stream;
+        const auto& unread = owner_->shared().notes->unread;
         for (unsigned i = 0; i < stream.size(); ++i)
-            if (!stream.lane(i).room.wait_until(
-                    [&] { return stream.settled(i); }, deadline))
+        {
+            stream.lane(i).room.wait_until(
+                [&] { return stream.settled(i) || unread.load() != 0; },
+                deadline);
+            if (stream.settled(i))
+                continue;
+            if (unread.load() == 0)
                 return false;
+            throw common::closed(std::to_string(size()) +
+                                 " items are left in a queue without consumer");
+        }
         return true;
     }
-    void join() const { join_until(common::time_point::max()); }
+    void join() const
+    {
+        static_cast<void>(join_until(common::time_point::max()));
+    }
 
     /// Items that are not finished, exactly.
     std::uint64_t size() const

@@ -47,7 +47,7 @@ public:
     }
 
     /// The value, while it lives.  Belongs to the thread that locked.
-    class guard
+    class [[nodiscard]] guard
     {
     public:
         explicit guard(guarded& owner, pid_t dead) : owner_(owner), dead_(dead)
@@ -105,18 +105,19 @@ public:
     }
 
     /// Nothing where the others throw still_locked.
-    std::optional<guard> try_lock()
+    [[nodiscard]] std::optional<guard> try_lock()
     {
         return try_lock_until(time_point::min());
     }
-    std::optional<guard> try_lock_until(time_point deadline)
+    [[nodiscard]] std::optional<guard> try_lock_until(time_point deadline)
     {
         if (mutex_.lock(deadline) == common::locked::no)
             return std::nullopt;
         return std::optional<guard>(std::in_place, *this, judge());
     }
     template <class Rep, class Period>
-    std::optional<guard> try_lock_for(std::chrono::duration<Rep, Period> time)
+    [[nodiscard]] std::optional<guard>
+    try_lock_for(std::chrono::duration<Rep, Period> time)
     {
         return try_lock_until(common::deadline_after(time));
     }

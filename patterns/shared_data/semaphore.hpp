@@ -36,7 +36,7 @@ public:
     }
 
     /// Given back by its destructor, by release, or by the kernel.
-    class permit
+    class [[nodiscard]] permit
     {
     public:
         permit(semaphore& from, std::size_t seat) : from_(&from), seat_(seat) {}
@@ -72,13 +72,13 @@ public:
         throw common::timed_out("no permit of " + std::to_string(permits_) +
                                 " came free");
     }
-    std::optional<permit> try_acquire()
+    [[nodiscard]] std::optional<permit> try_acquire()
     {
         if (const auto seat = take())
             return permit(*this, *seat);
         return std::nullopt;
     }
-    std::optional<permit> try_acquire_until(time_point deadline)
+    [[nodiscard]] std::optional<permit> try_acquire_until(time_point deadline)
     {
         std::optional<std::size_t> seat;
         if (!common::wait_in_naps(

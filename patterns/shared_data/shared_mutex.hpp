@@ -156,7 +156,7 @@ template <common::shareable T, auto Repair = nullptr>
 class shared_guarded
 {
     template <bool Writes>
-    class basic_guard
+    class [[nodiscard]] basic_guard
     {
     public:
         using value = std::conditional_t<Writes, T, const T>;
@@ -207,7 +207,8 @@ public:
             return reader(*this, *seat, 0);
         throw still_locked(name(), mutex_.who());
     }
-    std::optional<reader> try_read(time_point deadline = time_point::min())
+    [[nodiscard]] std::optional<reader>
+    try_read(time_point deadline = time_point::min())
     {
         if (const auto seat = sit_down(deadline))
             return std::optional<reader>(std::in_place, *this, *seat, 0);

@@ -118,7 +118,7 @@ public:
         }
         return result;
     }
-    common::locked try_lock() { return lock(time_point::min()); }
+    [[nodiscard]] common::locked try_lock() { return lock(time_point::min()); }
 
     /// As many times as it was locked.  Throws std::logic_error when the
     /// calling thread does not hold it.

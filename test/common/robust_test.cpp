@@ -96,6 +96,17 @@ BOOST_AUTO_TEST_CASE(a_second_try_fails)
     one.unlock();
 }
 
+BOOST_AUTO_TEST_CASE(to_wait_for_oneself_is_an_error)
+{
+    robust_mutex one;
+    BOOST_TEST((one.lock() == locked::yes));
+    BOOST_CHECK_EXCEPTION(one.lock(), std::system_error, [](const auto& e) {
+        return e.code() == std::errc::resource_deadlock_would_occur;
+    });
+    one.unlock();
+    BOOST_TEST(!one.held());
+}
+
 BOOST_AUTO_TEST_CASE(who_does_not_hold_it_cannot_unlock_it)
 {
     robust_mutex one;

@@ -817,6 +817,19 @@ BOOST_AUTO_TEST_CASE(workers_killed_at_random_cost_no_call)
     BOOST_TEST(wrong == 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_result_of_a_group_is_taken_once)
+{
+    asio::io_context io;
+    pool p(io, with(1));
+    run(io, [&]() -> awaitable<void> {
+        pattern::group<int> all(p);
+        all.submit(square, 3);
+        auto one = co_await all.next();
+        BOOST_TEST(one->get() == 9);
+        BOOST_CHECK_THROW(one->get(), std::logic_error);
+    }());
+}
+
 BOOST_AUTO_TEST_CASE(a_pool_without_workers_fails_every_call)
 {
     asio::io_context io;

@@ -3,6 +3,7 @@
 
 #define BOOST_TEST_MODULE producer_consumer_crash
 
+#include "common/crew.hpp"
 #include "common/process.hpp"
 #include "test/fixture.hpp"
 #include "test/glibc.hpp"
@@ -446,6 +447,39 @@ BOOST_AUTO_TEST_CASE(join_is_not_fooled_by_a_dead_consumer)
     q.join();
 }
 
+BOOST_AUTO_TEST_CASE(to_join_when_the_last_consumer_has_died_is_an_error)
+{
+    queue<int> q;
+    auto out = q.producer();
+    BOOST_TEST(q.join_until(common::clock::now())); // it is empty
+    out.push(1);
+    BOOST_TEST(!q.join_until(common::clock::now())); // one may come
+    process worker([](consumer<int>) { std::abort(); }, q.consumer());
+    BOOST_CHECK_THROW(q.join(), common::closed);
+    worker.join();
+}
+
+// Its workers would have been given ends of the queue.
+BOOST_AUTO_TEST_CASE(a_crew_that_breaks_leaves_the_queue)
+{
+    queue<int> q(small(4)), answers;
+    auto out = q.producer();
+    common::crew::options staff;
+    staff.workers = 1;
+    staff.restarts = 1;
+    common::crew workers(
+        staff, {},
+        [](common::crew_member me, consumer<int> in, producer<int>) {
+            me.ready();
+            if (in.pop())
+                std::abort();
+        },
+        q.consumer(), answers.producer());
+    BOOST_CHECK_THROW(for (int i = 0; i < 100; ++i) out.push(i),
+                      common::closed);
+    BOOST_TEST(!answers.consumer().pop()); // has no producer any more
+}
+
 BOOST_AUTO_TEST_CASE(an_item_that_kills_its_consumers_is_a_dead_letter)
 {
     auto options = small(256);
@@ -497,7 +531,8 @@ BOOST_AUTO_TEST_CASE(an_item_is_not_blamed_for_deaths_before_it_was_handed_out)
     for (int i = 0; i < 5; ++i)
     {
         const armed points("consumer.opened=1");
-        process worker([](consumer<int> c) { c.lease(); }, in);
+        process worker([](consumer<int> c) { static_cast<void>(c.lease()); },
+                       in);
         BOOST_TEST(worker.join().signal == SIGKILL);
     }
     auto again = in.lease(common::clock::now() + 20s);
