@@ -7,6 +7,7 @@
 #include "common/crew.hpp"
 #include "common/ledger.hpp"
 #include "common/linux/bell.hpp"
+#include "common/spin.hpp"
 #include "common/ticket.hpp"
 #include "common/worker.hpp"
 
@@ -280,8 +281,7 @@ public:
         {
             if (ledger_->table.announced())
                 return call();
-            for (int i = 0; i < 8; ++i)
-                relax();
+            beat();
         } while (clock::now() < limit);
         return 0;
     }
