@@ -27,6 +27,15 @@
 // As submitters wait: each for its own result.
 // verify: -DOWN -DITEMS=2 -DDEATHS=1 | -DNOREDUCE -DNFAIR=3 | -a -f -m1000000 -w24
 //
+// Who publishes may put the wake-ups off, and die meanwhile:
+// verify: -DLATER -DITEMS=2 -DDEATHS=1 | -DNOREDUCE -DNFAIR=3 | -a -f -m1000000 -w24
+//
+// It publishes several, and then wakes one only:
+// refute: -DLATER -DONE_FOR_ALL | -DNOREDUCE -DNFAIR=3 | -a -f -m1000000 -w24
+//   says: acceptance cycle
+// It dies before the wake-ups that it had put off, and nobody makes up for them:
+// refute: -DLATER -DNO_WAKE_AFTER_DEATH -DDEATHS=1 | -DNOREDUCE -DNFAIR=3 | -a -f -m1000000 -w24
+//   says: acceptance cycle
 // A sleeper does not look again after it has set the bit:
 // refute: -DNO_RECHECK | -DNOREDUCE -DNFAIR=3 | -a -f -m1000000 -w24
 //   says: acceptance cycle
@@ -53,6 +62,12 @@
 #endif
 #ifndef DEATHS
 #define DEATHS 0
+#endif
+
+#ifdef LATER
+#define MOST_OWED 2             // wake-ups that a notifier puts off
+#else
+#define MOST_OWED 1
 #endif
 
 byte word;
@@ -203,13 +218,14 @@ inline notify_all()
 
 active [NOTIFIERS] proctype notifier()
 {
-    byte seen;
+    byte seen, owed;            // so many wake-ups
 born:
     {
         do
         :: atomic {
-                unpublished > 0 ->
+                unpublished > 0 && owed < MOST_OWED ->
                 unpublished--;
+                owed++;
 #ifdef OWN
                 if
                 :: available[0]++
@@ -219,6 +235,11 @@ born:
                 available[0]++
 #endif
             }
+#ifdef ONE_FOR_ALL
+        :: atomic { owed > 0 -> owed = 0 }
+#else
+        :: atomic { owed > 0 -> owed-- }
+#endif
 #if defined(CLEAR_FIRST)
             notify_one_clearing_first()
 #elif defined(OWN) && !defined(WAKE_ONE)
@@ -226,10 +247,10 @@ born:
 #else
             notify_one()
 #endif
-        :: unpublished == 0 -> false
+        :: unpublished == 0 && owed == 0 -> false
         od
     } unless {
-        atomic { kill[me]?_ -> seen = 0 }
+        atomic { kill[me]?_ -> seen = 0; owed = 0 }
     };
     start[me]?_;
     goto born
