@@ -261,10 +261,13 @@ BOOST_AUTO_TEST_CASE(a_process_that_has_grown_makes_room)
 {
     pool_options options;
     options.shape = {1, 2};
-    options.recycle.resident = 200u << 20;
+    options.recycle.resident = 400u << 20;
     pool p(options);
     const auto small = p.submit(&where).get();
-    p.submit([] { new std::string(300u << 20, 'x'); }).get(); // it leaks
+    p.submit([] {
+         static std::vector<char> kept;
+         kept.assign(500u << 20, 'x');
+     }).get();
     BOOST_TEST(eventually([&] { return p.submit(&where).get() != small; }));
     BOOST_TEST(p.stats().deaths == 0u);
 }
