@@ -21,7 +21,7 @@ namespace kernel {
 inline std::string describe(const exit_status& status)
 {
     if (status.unknown)
-        return "an end that somebody else was told";
+        return "an unknown end: somebody else has reaped it";
     if (status.signal == 0)
         return "exit code " + std::to_string(status.code);
     const char* name = ::sigdescr_np(status.signal);

@@ -123,16 +123,18 @@ public:
         keep_standard_numbers();
         try
         {
-            if (!parse(argc, argv))
-                return EXIT_SUCCESS;
-            ::signal(SIGINT, [](int) { ::_exit(130); });
-            const auto start = clock::now();
-            run_statistics statistics;
-            const bool good = body(statistics);
-            std::cout.flush();
-            if (stats_)
-                print(statistics, clock::now() - start);
-            if (!std::cout)
+            bool good = true;
+            if (parse(argc, argv)) // else it was help that was wanted
+            {
+                ::signal(SIGINT, [](int) { ::_exit(130); });
+                const auto start = clock::now();
+                run_statistics statistics;
+                good = body(statistics);
+                std::cout.flush();
+                if (stats_)
+                    print(statistics, clock::now() - start);
+            }
+            if (!std::cout.flush())
                 throw std::runtime_error("cannot write to standard output");
             return good ? EXIT_SUCCESS : EXIT_FAILURE;
         }

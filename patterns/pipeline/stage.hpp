@@ -142,6 +142,13 @@ struct open_flow
 {
     Source source;
     std::tuple<Stages...> stages;
+
+    template <class... Options>
+    void run(const Options&...) const
+    {
+        static_assert(common::detail::never<std::tuple<Options...>>,
+                      "a pipeline ends with a sink: `| pipeline::sink(f)`");
+    }
 };
 
 template <class G>

@@ -191,7 +191,7 @@ private:
         throw std::length_error(
             "all " + std::to_string(seats) + " seats of " +
             (which == side::producer ? "producers" : "consumers") +
-            " are taken");
+            " are taken (queue_options says how many there are)");
     }
 
     void listen(side which, unsigned number)

@@ -29,10 +29,14 @@ namespace shared_data {
 /// says, and goes on to the next ones of the part, round in a circle, as long
 /// as entries have passed by there.
 template <class K, class V, class Hash>
-requires std::is_trivially_copyable_v<K> && std::is_trivially_copyable_v<V> &&
-    std::equality_comparable<K>
 class table
 {
+    static_assert(std::is_trivially_copyable_v<K> &&
+                      std::is_trivially_copyable_v<V>,
+                  "keys and values of a map are trivially copyable: for text "
+                  "there is shared_data::string<N>");
+    static_assert(std::equality_comparable<K>, "keys of a map need operator==");
+
 public:
     struct alignas(64) part
     {

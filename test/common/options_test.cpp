@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <sstream>
@@ -121,6 +122,24 @@ BOOST_AUTO_TEST_CASE(a_number_that_cannot_be_negative_is_refused_with_a_sign)
     BOOST_TEST(any == -1);
     BOOST_TEST(few == 0u);
     BOOST_TEST(many == 7u);
+}
+
+BOOST_AUTO_TEST_CASE(help_that_cannot_be_written_is_an_error)
+{
+    common::program_line line("tool PATH...", "does nothing");
+    std::string name = "tool", help = "--help";
+    char* argv[] = {name.data(), help.data(), nullptr};
+    std::filebuf full;
+    full.open("/dev/full", std::ios::out);
+    std::ostringstream said;
+    auto* const old_out = std::cout.rdbuf(&full);
+    auto* const old_err = std::cerr.rdbuf(said.rdbuf());
+    const int code = line.run(2, argv, [](auto&) { return true; });
+    std::cout.rdbuf(old_out);
+    std::cout.clear();
+    std::cerr.rdbuf(old_err);
+    BOOST_TEST(code == 1);
+    BOOST_TEST(said.str() == "tool: cannot write to standard output\n");
 }
 
 BOOST_AUTO_TEST_CASE(help_says_what_there_is_and_runs_nothing)
