@@ -167,7 +167,7 @@ concept begins_with = requires
 };
 
 /// Whether an aggregate has a member, behind so many, that is an address or
-/// has one.
+/// has one.  Looks at the first 32, among which elements of arrays count.
 template <class T, class... Before>
 constexpr bool has_address()
 {

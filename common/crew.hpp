@@ -239,6 +239,7 @@ public:
     {
         std::unique_lock hold(mutex_);
         stopping_ = true;
+        boost::asio::post(context_, [this] { dismiss_vacant(); });
         const auto all_gone = [this] { return alive_ == 0; };
         if (deadline == time_point::max())
             gone_.wait(hold, all_gone);
@@ -553,6 +554,12 @@ private:
     // There will be no other worker in this seat: what it would have been given
     // is given up, as the ends of a queue that nobody else has.
     void dismiss(unsigned i) { slots_[i].orders.reset(); }
+    void dismiss_vacant()
+    {
+        for (unsigned i = 0; i < size(); ++i)
+            if (!slots_[i].child) // else when it is buried
+                dismiss(i);
+    }
 
     void give_up(const std::string& why)
     {
@@ -563,9 +570,7 @@ private:
                 one.child.kill(SIGKILL);
         }
         gone_.notify_all();
-        for (unsigned i = 0; i < size(); ++i)
-            if (!slots_[i].child) // else when it is buried
-                dismiss(i);
+        dismiss_vacant();
         if (handlers_.on_broken)
             handlers_.on_broken(why);
     }

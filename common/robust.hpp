@@ -79,7 +79,8 @@ public:
         {
             if (deadline == time_point::min())
                 return locked::no;
-            if (deadline == time_point::max() && mine())
+            if (deadline == time_point::max() &&
+                kernel::robust_list::of_this_thread().has(link_))
                 throw std::system_error(
                     std::make_error_code(
                         std::errc::resource_deadlock_would_occur),

@@ -101,6 +101,19 @@ public:
     {
         return head_->list == &link.next;
     }
+    /// Whether this thread holds it at all.  In other pid namespaces threads
+    /// have the same numbers; a list is its thread's alone.
+    bool has(const robust_link& link) const
+    {
+        for (void* at = head_->list; at != &head_->list;) // ends with the list
+        {
+            if (at == &link.next)
+                return true;
+            at = *reinterpret_cast<void**>(
+                reinterpret_cast<std::uintptr_t>(at) & ~std::uintptr_t{1});
+        }
+        return false;
+    }
     void leave(robust_link& link) const
     {
         auto& before =

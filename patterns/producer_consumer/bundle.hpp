@@ -192,10 +192,14 @@ public:
 
     std::span<item_set> sets() const
     {
+        if (count_ == 0)
+            return {};
         return {std::launder(reinterpret_cast<item_set*>(head_ + 1)), count_};
     }
     std::span<const std::byte> items() const
     {
+        if (count_ == 0)
+            return {};
         return {reinterpret_cast<const std::byte*>(head_) + head_size(count_),
                 rest_};
     }

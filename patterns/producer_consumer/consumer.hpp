@@ -271,7 +271,10 @@ private:
     outcome take(common::time_point deadline, std::optional<T>& into)
     {
         auto& at = *seat();
-        return at.wait([&] { return at.pop(into); }, deadline);
+        const auto how = at.wait([&] { return at.pop(into); }, deadline);
+        if (how != outcome::done)
+            into.reset(); // a copy of what somebody else was faster to take
+        return how;
     }
 
     std::shared_ptr<held> held_;

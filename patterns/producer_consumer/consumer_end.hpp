@@ -75,6 +75,7 @@ public:
                 }
                 open();
             }
+            to.reset(); // of what somebody else took: `read` may throw
             to.emplace(read());
             if (finish(*current_, item_.index))
                 return true;

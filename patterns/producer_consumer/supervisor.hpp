@@ -92,6 +92,7 @@ public:
     {
         const std::lock_guard hold(mutex_);
         seat_of(channel_, which, number).now.store(seat::vacant);
+        collect(); // first: they are finished, and who joins need not wait
         look();
         release();
     }
@@ -218,6 +219,7 @@ private:
         if (size != sizeof word) // nobody has the other end any more
         {
             one.line.reset();
+            collect(); // its word may have found the pipe full
             return settle(which, number);
         }
         listen(which, number);

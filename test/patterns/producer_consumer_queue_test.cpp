@@ -614,6 +614,25 @@ BOOST_AUTO_TEST_CASE(a_late_acknowledgement_says_nothing_of_a_later_item)
     BOOST_TEST((quick.pop() == two));
 }
 
+BOOST_AUTO_TEST_CASE(a_dead_letter_is_finished_for_who_joins)
+{
+    for (int round = 0; round < 50; ++round)
+    {
+        queue_options how;
+        how.attempts = 1;
+        queue<int> q(how);
+        auto out = q.producer();
+        auto in = q.consumer();
+        out.push(7);
+        in.lease().give_back(); // which was its only attempt
+        producer_consumer::leased<int> none;
+        BOOST_REQUIRE((in.try_lease(none) == outcome::empty));
+        in.leave();
+        q.join();
+        BOOST_REQUIRE(q.dead_letters().size() == 1u);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(join_returns_when_every_item_is_acknowledged)
 {
     queue<int> q(small(8));
