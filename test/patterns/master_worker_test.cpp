@@ -7,6 +7,7 @@
 
 #include "test/fixture.hpp"
 #include "test/run_program.hpp"
+#include "test/sanitizer.hpp"
 
 #include <boost/property_tree/json_parser.hpp>
 #include <boost/test/unit_test.hpp>
@@ -155,15 +156,13 @@ BOOST_AUTO_TEST_CASE(a_trace_that_cannot_be_written_is_an_error)
     BOOST_TEST(o.err.find("/dev/full") != o.err.npos);
 }
 
-#ifndef __SANITIZE_ADDRESS__ // it needs terabytes for itself
-BOOST_AUTO_TEST_CASE(little_address_space_is_enough)
+BOOST_AUTO_TEST_CASE(little_address_space_is_enough, *test::unless_sanitized())
 {
     const auto o =
         run_program({{"bash", "-c", "ulimit -v 500000; exec \"$0\" --queens 8",
                       program("master_worker")}});
     BOOST_TEST(o.out == "92\n", o.err);
 }
-#endif
 
 BOOST_AUTO_TEST_CASE(a_bad_command_line_is_told_in_one_line)
 {

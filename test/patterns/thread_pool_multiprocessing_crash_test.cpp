@@ -5,6 +5,7 @@
 
 #include "test/fixture.hpp"
 #include "test/patterns/thread_pool_multiprocessing_tasks.hpp"
+#include "test/sanitizer.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -229,8 +230,8 @@ BOOST_AUTO_TEST_CASE(every_kind_of_crash_is_charged_to_its_thread)
     }
 }
 
-#ifndef __SANITIZE_ADDRESS__ // in a child it takes all for lost
-BOOST_AUTO_TEST_CASE(a_child_of_a_task_ends_as_it_means_to)
+BOOST_AUTO_TEST_CASE(a_child_of_a_task_ends_as_it_means_to,
+                     *test::unless_sanitized())
 {
     pool p(sturdy({1, 2}));
     const auto child = [](int code) {
@@ -244,7 +245,6 @@ BOOST_AUTO_TEST_CASE(a_child_of_a_task_ends_as_it_means_to)
     BOOST_TEST(p.submit(child, 7).get() == 7);
     BOOST_TEST(p.stats().deaths == 0u);
 }
-#endif
 
 BOOST_AUTO_TEST_CASE(an_abort_is_told_with_the_line_of_the_caller)
 {

@@ -6,6 +6,7 @@
 #include "test/fixture.hpp"
 #include "test/patterns/thread_pool_multiprocessing_tasks.hpp"
 #include "test/run_program.hpp"
+#include "test/sanitizer.hpp"
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -220,8 +221,8 @@ BOOST_AUTO_TEST_CASE(an_initializer_that_throws_is_named)
     }
 }
 
-#ifndef __SANITIZE_ADDRESS__ // it needs terabytes for itself
-BOOST_AUTO_TEST_CASE(a_thread_that_cannot_be_started_is_an_error_not_a_hang)
+BOOST_AUTO_TEST_CASE(a_thread_that_cannot_be_started_is_an_error_not_a_hang,
+                     *test::unless_sanitized())
 {
     rlimit stack{}, space{};
     ::getrlimit(RLIMIT_STACK, &stack);
@@ -241,7 +242,6 @@ BOOST_AUTO_TEST_CASE(a_thread_that_cannot_be_started_is_an_error_not_a_hang)
     ::setrlimit(RLIMIT_AS, &space);
     ::setrlimit(RLIMIT_STACK, &stack);
 }
-#endif
 
 BOOST_AUTO_TEST_CASE(a_process_makes_room_after_so_many_tasks_of_a_thread)
 {
