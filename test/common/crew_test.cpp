@@ -5,6 +5,7 @@
 
 #include "common/crew.hpp"
 #include "test/fixture.hpp"
+#include "test/sanitizer.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -501,16 +502,8 @@ struct descriptors_left
 };
 
 // The sanitizer of undefined behaviour opens a pipe to look whether an
-// exception is one, and takes it for none where it cannot.  It comes with the
-// address sanitizer, the one of the two that g++ tells of.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool can_look = false;
-#elif defined(__has_feature)
-constexpr bool can_look = !__has_feature(undefined_behavior_sanitizer);
-#else
-constexpr bool can_look = true;
-#endif
-using if_it_can_look = boost::unit_test::enable_if<can_look>;
+// exception is one, and takes it for none where it cannot.
+using if_it_can_look = boost::unit_test::enable_if<!test::undefined_sanitizer>;
 
 } // namespace
 

@@ -7,6 +7,7 @@
 #include "common/process.hpp"
 #include "test/fixture.hpp"
 #include "test/run_program.hpp"
+#include "test/sanitizer.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -31,17 +32,6 @@
 #include <tuple>
 #include <utility>
 #include <vector>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
 
 namespace {
 
@@ -518,7 +508,8 @@ BOOST_AUTO_TEST_CASE(three_thousand_starts_from_a_busy_program)
                 std::fflush(nullptr);
             }
         });
-    const int starts = SANITIZED ? 300 : 3000;
+    const int starts =
+        test::address_sanitizer || test::thread_sanitizer ? 300 : 3000;
     int good = 0;
     std::deque<process> running;
     for (int i = 0; i < starts; ++i)
