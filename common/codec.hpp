@@ -109,24 +109,26 @@ struct codec;
 namespace detail {
 
 template <class T>
-inline constexpr bool is_view = false;
+inline constexpr bool refers_elsewhere = false;
 template <class C, class Traits>
-inline constexpr bool is_view<std::basic_string_view<C, Traits>> = true;
+inline constexpr bool refers_elsewhere<std::basic_string_view<C, Traits>> =
+    true;
 template <class T, std::size_t Extent>
-inline constexpr bool is_view<std::span<T, Extent>> = true;
+inline constexpr bool refers_elsewhere<std::span<T, Extent>> = true;
 template <class T>
-inline constexpr bool is_view<std::reference_wrapper<T>> = true;
+inline constexpr bool refers_elsewhere<std::reference_wrapper<T>> = true;
 template <class T>
-inline constexpr bool is_view<std::initializer_list<T>> = true;
+inline constexpr bool refers_elsewhere<std::initializer_list<T>> = true;
 template <class Promise>
-inline constexpr bool is_view<std::coroutine_handle<Promise>> = true;
+inline constexpr bool refers_elsewhere<std::coroutine_handle<Promise>> = true;
 template <>
-inline constexpr bool is_view<std::type_index> = true;
+inline constexpr bool refers_elsewhere<std::type_index> = true;
 
 /// Says something about memory of one process only.
 template <class T>
 concept address = std::is_pointer_v<T> || std::is_reference_v<T> ||
-    std::is_member_pointer_v<T> || std::is_null_pointer_v<T> || is_view<T> ||
+    std::is_member_pointer_v<T> || std::is_null_pointer_v<T> ||
+    refers_elsewhere<T> ||
     (std::input_or_output_iterator<T>&& std::is_trivially_copyable_v<T>);
 
 /// A number, and the address of what explains it.

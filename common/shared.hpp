@@ -25,14 +25,19 @@
 
 namespace common {
 
-/// What may live in memory that several processes map at different addresses:
-/// no pointers, no virtual functions, nothing to destroy when one process of
-/// several goes away.  (Pointers in a class that is no aggregate no compiler
-/// can see: leave them out.)
+/// What may live in memory that several processes map at different addresses.
+/// In three parts, so that the compiler says which one a type lacks.  (Pointers
+/// in a class that is no aggregate no compiler can see: leave them out.)
+template <class T>
+concept without_addresses = !detail::address<T> && !detail::has_address<T>();
+template <class T>
+concept without_virtual_functions = !std::is_polymorphic_v<T>;
+template <class T>
+concept owns_nothing = // that had to be freed when one process of several ends
+    std::is_trivially_destructible_v<T>;
 template <class T>
 concept shareable =
-    !detail::address<T> && !detail::has_address<T>() &&
-    !std::is_polymorphic_v<T> && std::is_trivially_destructible_v<T>;
+    without_addresses<T> && without_virtual_functions<T> && owns_nothing<T>;
 
 /// A piece of shared memory, mapped into this process.
 ///

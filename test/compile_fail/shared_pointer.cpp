@@ -1,6 +1,6 @@
 // Copyright 2026 The Authors.
 // Distributed under the Boost Software License, Version 1.0.
-// error: shareable
+// error: without_addresses
 
 #include "common/shared.hpp"
 
