@@ -128,21 +128,28 @@ struct codec<segment>
     static segment read(reader& from)
     {
         const auto label = decode<address_label>(from);
+        // What was inherited is ours to close, also if it is known already.
+        kernel::descriptor fd(label.process == 0 ? label.descriptor : -1);
         static std::mutex mutex;
         static std::unordered_map<std::uint64_t,
                                   std::weak_ptr<segment::mapping>>
             known;
         const std::lock_guard hold(mutex);
         segment result;
-        result.held_ = known[label.identity].lock();
+        if (const auto at = known.find(label.identity); at != known.end())
+            result.held_ = at->second.lock();
         if (!result.held_ || result.size() != label.size)
         {
+            if (!fd)
+                fd = open(label);
             result =
-                segment(kernel::memfd(open(label), label.size), label.size);
+                segment(kernel::memfd(std::move(fd), label.size), label.size);
             if (result.memory().identity() != label.identity)
                 throw malformed("shared memory of process " +
                                 std::to_string(label.process) +
                                 " was closed before its task ran");
+            std::erase_if(known,
+                          [](auto& one) { return one.second.expired(); });
             known[label.identity] = result.held_;
         }
         return result;
@@ -151,8 +158,6 @@ struct codec<segment>
 private:
     static kernel::descriptor open(const address_label& label)
     {
-        if (label.process == 0)
-            return kernel::descriptor(label.descriptor);
         const auto path = "/proc/" + std::to_string(label.process) + "/fd/" +
                           std::to_string(label.descriptor);
         kernel::descriptor fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -217,11 +222,10 @@ struct codec<shared<T>>
     }
 };
 
-/// A fixed number of objects that several processes use; all zero at first.
+/// A fixed number of objects that several processes use; each is `T()` at
+/// first, which is zero for a number.
 template <shareable T>
-requires std::is_trivially_copyable_v<T> ||
-    std::is_trivially_default_constructible_v<T> ||
-    std::is_default_constructible_v<T>
+requires std::is_default_constructible_v<T>
 class shared_array
 {
 public:
@@ -254,7 +258,7 @@ private:
     }
     static std::size_t bytes(std::size_t size)
     {
-        if (size > std::size_t{1} << 46)
+        if (size > (std::size_t{1} << 46) / sizeof(T))
             throw std::length_error("shared array of " + std::to_string(size) +
                                     " elements");
         return size == 0 ? 1 : size * sizeof(T); // nothing cannot be mapped

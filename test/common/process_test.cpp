@@ -62,7 +62,20 @@ bool beats(const number& count)
     return test::eventually([&] { return *count > before + 1000; });
 }
 
+/// Says that it takes more than can be given to a process.
+struct vast
+{
+};
+
 } // namespace
+
+template <>
+struct common::codec<vast>
+{
+    static std::size_t size(const vast&) { return std::size_t{3} << 30; }
+    static void write(common::writer&, const vast&) {}
+    static vast read(common::reader&) { return {}; }
+};
 
 BOOST_FIXTURE_TEST_SUITE(process_laws, test::clean)
 
@@ -77,6 +90,11 @@ BOOST_AUTO_TEST_CASE(arguments_arrive_and_shared_objects_are_shared)
         process other{[](number n) { *n += 4000; }, sum};
     }
     BOOST_TEST(*sum == 4321);
+}
+
+BOOST_AUTO_TEST_CASE(more_than_a_gibibyte_is_refused_where_it_is_given)
+{
+    BOOST_CHECK_THROW(process([](vast) {}, vast()), std::length_error);
 }
 
 int free_function(int code)
@@ -224,6 +242,12 @@ BOOST_AUTO_TEST_CASE(a_process_moves_like_a_thread)
     process& self = third;
     third = std::move(self);
     BOOST_TEST(third.pid() == pid);
+    for (process* const left : {&one, &other, &empty}) // as if never started
+    {
+        BOOST_TEST(left->pid() == -1);
+        BOOST_TEST(!left->request_stop());
+        BOOST_TEST(!left->status());
+    }
     std::vector<process> many;
     many.push_back(std::move(third));
     many.emplace_back(wait_for_stop);
@@ -278,6 +302,16 @@ BOOST_AUTO_TEST_CASE(it_has_the_standard_streams_and_what_it_was_given)
     BOOST_REQUIRE(here->count == 4u);
     for (const int i : {0, 1, 2})
         BOOST_TEST(here->descriptors[static_cast<std::size_t>(i)] == i);
+}
+
+BOOST_AUTO_TEST_CASE(what_it_is_given_twice_is_one_descriptor)
+{
+    shared<findings> here;
+    const auto look = [](shared<findings> once, shared<findings>) {
+        look_around(once);
+    };
+    BOOST_TEST(process(look, here, here).join().success());
+    BOOST_TEST(here->count == 4u);
 }
 
 BOOST_AUTO_TEST_CASE(siblings_do_not_add_to_its_descriptors)

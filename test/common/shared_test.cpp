@@ -9,6 +9,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -106,6 +107,12 @@ BOOST_AUTO_TEST_CASE(too_much_memory_is_refused_before_it_is_touched)
     BOOST_CHECK_THROW(shared_array<int>(std::size_t{1} << 50),
                       std::length_error);
     BOOST_CHECK_THROW(shared_array<int>(~std::size_t{0}), std::length_error);
+    struct large
+    {
+        std::byte bytes[std::size_t{1} << 20];
+    };
+    BOOST_CHECK_THROW(shared_array<large>((std::size_t{1} << 44) + 1),
+                      std::length_error); // of which the sum is one of them
     const auto all = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) *
                      static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     BOOST_CHECK_THROW(shared_array<char>(4 * all), std::system_error);
@@ -152,6 +159,20 @@ BOOST_AUTO_TEST_CASE(the_same_memory_is_mapped_once)
         },
         one, one);
     BOOST_TEST(other.join().code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(who_reads_much_memory_keeps_no_trace_of_what_is_gone)
+{
+    const auto heap = [] { return ::mallinfo2().uordblks; };
+    const auto send_some = [] {
+        for (int i = 0; i < 500; ++i)
+            BOOST_REQUIRE(*sent(shared<int>(i)) == i);
+    };
+    send_some(); // what is there once, for all
+    const auto start = heap();
+    for (int round = 0; round < 4; ++round)
+        send_some();
+    BOOST_TEST(heap() <= start + 20'000);
 }
 
 BOOST_AUTO_TEST_CASE(memory_that_is_gone_is_said_to_be_gone)
