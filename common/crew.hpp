@@ -117,11 +117,13 @@ struct codec<crew_member>
 /// One thread supervises them.  It knows a death from the kernel (a pidfd
 /// becomes readable), never from silence; it reaps, then calls `on_death`, then
 /// starts a replacement.  A slot whose workers die more often than the budget
-/// allows waits until it may start again; when all slots wait, or when workers
-/// fail to start several times in a row, the crew is broken: `on_broken`.
+/// allows waits until it may start again; when all slots wait that have not
+/// finished, or when workers fail to start several times in a row, the crew is
+/// broken: `on_broken`.
 ///
 /// Workers die with this process at once, however it ends.  What a worker has
-/// started in its process group ends with it.
+/// started in its process group is killed when the worker is reaped; if this
+/// process is killed, nobody does that.
 class crew
 {
 public:
@@ -157,7 +159,8 @@ public:
         std::chrono::milliseconds age{0};
     };
 
-    /// `on_death` and `on_broken` run in the supervising thread.
+    /// `on_death` and `on_broken` run in the supervising thread, and throw
+    /// nothing.
     struct events
     {
         std::function<void(const ended&)> on_death;
@@ -169,18 +172,11 @@ public:
     /// then those that were started before have ended.
     template <class F, class... A>
     crew(const options& wanted, events handlers, F body, A... arguments)
-        : options_(bounded(wanted))
+        : options_(checked(wanted))
         , handlers_(std::move(handlers))
-        , notes_(std::max(1u, wanted.workers))
+        , notes_(wanted.workers)
         , slots_(wanted.workers)
     {
-        if (wanted.workers == 0 || wanted.workers > 4095)
-            throw std::invalid_argument("a crew needs 1 to 4095 workers, not " +
-                                        std::to_string(wanted.workers));
-        if (wanted.start_deadline.count() <= 0)
-            throw std::invalid_argument(
-                "a worker needs some time to start, not " +
-                std::to_string(wanted.start_deadline.count()) + " ms");
         for (unsigned i = 0; i < wanted.workers; ++i)
             slots_[i].orders = std::make_unique<letter>(
                 body, crew_member(i + 1, notes_), arguments...);
@@ -303,13 +299,22 @@ private:
         bool late = false;               // killed since it never got ready
     };
 
-    // A year is as good as for ever, and can be counted with.
-    static options bounded(options wanted)
+    static options checked(options wanted)
     {
+        if (wanted.workers == 0 || wanted.workers > 4095)
+            throw std::invalid_argument("a crew needs 1 to 4095 workers, not " +
+                                        std::to_string(wanted.workers));
+        if (wanted.start_deadline.count() <= 0)
+            throw std::invalid_argument(
+                "a worker needs some time to start, not " +
+                std::to_string(wanted.start_deadline.count()) + " ms");
+        // A year is as good as for ever, and can be counted with; less than no
+        // time is none.
         for (auto* time :
              {&wanted.window, &wanted.backoff, &wanted.longest_backoff})
-            *time = std::min<std::chrono::milliseconds>(
-                *time, std::chrono::hours(24 * 365));
+            *time = std::clamp<std::chrono::milliseconds>(
+                *time, std::chrono::milliseconds(0),
+                std::chrono::hours(24 * 365));
         return wanted;
     }
 
@@ -495,8 +500,9 @@ private:
     void rest(unsigned i)
     {
         slots_[i].waiting = true;
-        if (std::all_of(slots_.begin(), slots_.end(),
-                        [](const seat& one) { return one.waiting; }))
+        if (std::all_of(slots_.begin(), slots_.end(), [](const seat& one) {
+                return one.waiting || !one.orders; // or finished
+            }))
             return give_up("each worker died more than " +
                            std::to_string(options_.restarts) + " times in " +
                            std::to_string(options_.window.count()) + " ms");

@@ -251,6 +251,33 @@ BOOST_AUTO_TEST_CASE(one_bad_slot_rests_while_the_others_work)
     BOOST_TEST(all.workers()[0].pid == 0);
 }
 
+BOOST_AUTO_TEST_CASE(who_has_finished_does_not_keep_a_crew_from_breaking)
+{
+    diary told;
+    crew all(staff(2, 2), told.events(), [](crew_member me) {
+        me.ready();
+        if (me.slot() == 1)
+            ::_exit(1);
+        me.finished();
+    });
+    BOOST_TEST(test::eventually([&] { return !told.cause().empty(); }));
+    BOOST_TEST(told.cause().find("more than 2 times") != std::string::npos);
+    BOOST_TEST(!all.join());
+}
+
+BOOST_AUTO_TEST_CASE(times_below_zero_are_none)
+{
+    auto how = staff(1);
+    how.window = how.backoff = how.longest_backoff = -1ms;
+    crew all(how, {}, stay);
+    for (unsigned n = 0; n < 3; ++n)
+    {
+        BOOST_TEST(test::eventually(
+            [&] { return all_ready(all) && all.workers()[0].restarts == n; }));
+        all.kill(1);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_slot_that_rests_starts_again_after_the_window)
 {
     auto how = staff(2, 1);
@@ -445,6 +472,7 @@ BOOST_AUTO_TEST_CASE(no_workers_and_too_many_are_refused)
 {
     BOOST_CHECK_THROW(crew(staff(0), {}, stay), std::invalid_argument);
     BOOST_CHECK_THROW(crew(staff(4096), {}, stay), std::invalid_argument);
+    BOOST_CHECK_THROW(crew(staff(~0u), {}, stay), std::invalid_argument);
 }
 
 BOOST_AUTO_TEST_CASE(its_workers_have_clean_signals)
