@@ -6,6 +6,7 @@
 #include "common/linux/descriptor.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -61,7 +62,7 @@ public:
     explicit operator bool() const { return static_cast<bool>(socket_); }
 
     /// Never waits.  Returns false when the other end is gone, or reads
-    /// nothing.
+    /// nothing.  Requires: 8 descriptors at most.
     bool send(std::span<const std::byte> text,
               const std::vector<int>& descriptors) const
     {
@@ -177,29 +178,27 @@ public:
     /// std::system_error: the directory is open to others, the name is taken.
     explicit door(const std::filesystem::path& path)
         : path_(path)
-        , socket_(detail::local_socket())
+        , socket_(detail::local_socket(SOCK_NONBLOCK))
     {
-        check_directory();
+        // One after the other: who finds the door of somebody killed must not
+        // remove the one that another has put there meanwhile, and does not
+        // listen at yet.
+        const auto turn = directory();
         const auto place = detail::address(path);
         if (!bound(place))
         {
-            struct stat info
-            {
-            };
-            if (errno != EADDRINUSE || ::lstat(path.c_str(), &info) != 0 ||
-                !S_ISSOCK(info.st_mode) ||
-                detail::connected(detail::local_socket(SOCK_NONBLOCK), place) ||
-                errno != ECONNREFUSED || ::unlink(path.c_str()) != 0 ||
-                !bound(place))
+            if (errno != EADDRINUSE)
+                fail(path.string());
+            if (!left_over(place))
             {
                 errno = EADDRINUSE;
-                path_.clear();
                 fail(path.string());
             }
+            if (::unlink(path.c_str()) != 0 || !bound(place))
+                fail(path.string());
         }
         if (::listen(socket_.get(), 16) != 0)
             fail("listening at " + path.string());
-        ::fcntl(socket_.get(), F_SETFL, O_NONBLOCK);
     }
     door(const door&) = delete;
     ~door() { ::unlink(path_.c_str()); }
@@ -225,22 +224,40 @@ public:
     }
 
 private:
-    void check_directory() const
+    // The directory, locked until it is closed: others wait until the door is
+    // open, or who opens it has died.
+    descriptor directory() const
     {
         const auto parent = path_.has_parent_path() ? path_.parent_path() : ".";
         if (::mkdir(parent.c_str(), 0700) != 0 && errno != EEXIST)
             fail(parent.string());
+        descriptor result(::open(parent.c_str(), O_RDONLY | O_DIRECTORY |
+                                                     O_NOFOLLOW | O_CLOEXEC));
         struct stat info
         {
         };
-        if (::lstat(parent.c_str(), &info) != 0)
+        if (!result || ::fstat(result.get(), &info) != 0)
             fail(parent.string());
-        if (!S_ISDIR(info.st_mode) || info.st_uid != ::geteuid() ||
-            (info.st_mode & 077) != 0)
+        if (info.st_uid != ::geteuid() || (info.st_mode & 077) != 0)
             throw std::system_error(
                 std::make_error_code(std::errc::permission_denied),
                 parent.string() +
                     " must be a directory of this user's alone (mode 700)");
+        while (::flock(result.get(), LOCK_EX) != 0) // again after a signal
+            if (errno != EINTR)
+                fail(parent.string());
+        return result;
+    }
+
+    // Whether what is there is the door of a process that has ended.
+    bool left_over(const sockaddr_un& place) const
+    {
+        struct stat info
+        {
+        };
+        return ::lstat(path_.c_str(), &info) == 0 && S_ISSOCK(info.st_mode) &&
+               !detail::connected(detail::local_socket(SOCK_NONBLOCK), place) &&
+               errno == ECONNREFUSED;
     }
 
     bool bound(const sockaddr_un& place) const
