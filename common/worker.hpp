@@ -123,6 +123,17 @@ public:
     static ending run(worker_end& end, const worker_limits& limits,
                       const inherited& bell)
     {
+        auto& here = detail::this_worker::get();
+        here.end = &end;
+        here.bell = bell.fd;
+        const auto how = serve(end, limits, bell.fd);
+        here.end = nullptr; // the state, which is destroyed later, may ask
+        return how;
+    }
+
+private:
+    static ending serve(worker_end& end, const worker_limits& limits, int bell)
+    {
         const auto old = limits.age.count() > 0 ? deadline_after(limits.age)
                                                 : time_point::max();
         const auto& record = end.table().worker(end.slot());
@@ -141,13 +152,12 @@ public:
             if (!end.run())
                 return ending::fenced;
             if (end.rings())
-                detail::ring_or_leave(end.table(), bell.fd);
+                detail::ring_or_leave(end.table(), bell);
             if (++ran % 64 == 0) // a task may have changed its user
                 detail::stay_with_parent();
         }
     }
 
-private:
     // Waits for a task, looking up once in a second for signals and age.
     static bool next(worker_end& end, time_point old)
     {
@@ -213,8 +223,6 @@ struct serve
         }
         detail::stay_with_parent(); // whatever user it runs as now
         worker_end end(table, me.slot());
-        here.end = &end;
-        here.bell = bell.fd;
         me.ready();
         COMMON_FAULT_POINT("worker.ready");
         switch (work_shift::run(end, limits, bell))

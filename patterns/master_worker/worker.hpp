@@ -77,15 +77,18 @@ struct serve
         here.end = &end;
         end.enter(mailbox_memory::ready);
         COMMON_FAULT_POINT("worker.ready");
-        while (asked_to_leave == 0) // ends as promised above
+        bool closed = false;
+        while (asked_to_leave == 0 && !closed) // ends as promised above
         {
             const auto soon = clock::now() + std::chrono::seconds(1);
             if (end.next([&] { return asked_to_leave != 0; }, soon))
                 end.run();
-            else if (end.closing())
-                return 0;
+            else
+                closed = end.closing();
         }
-        end.enter(mailbox_memory::leaving);
+        here.end = nullptr; // the state, which is destroyed later, may ask
+        if (!closed)
+            end.enter(mailbox_memory::leaving);
         return 0;
     }
 

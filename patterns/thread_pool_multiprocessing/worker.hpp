@@ -80,8 +80,6 @@ struct serve_threads
             common::detail::this_worker::of_this_thread() = &mine;
             build(me, [&] { mine.state = state_of(thread_init.function); });
             common::worker_end end(table, slot);
-            mine.end = &end;
-            mine.bell = bell.fd;
             built.count_down();
             go.wait(); // ends when all are built; who fails ends it all
             using shift = common::work_shift;

@@ -218,6 +218,31 @@ BOOST_AUTO_TEST_CASE(state_lasts_from_task_to_task_and_is_built_anew)
     BOOST_CHECK_THROW(p.submit(wrong).get(), std::logic_error);
 }
 
+BOOST_AUTO_TEST_CASE(state_may_ask_for_its_task_when_there_is_none_any_more)
+{
+    struct curious
+    {
+        counter answers;
+        explicit curious(counter c) : answers(std::move(c)) {}
+        curious(const curious&) = default;
+        ~curious()
+        {
+            if (!worker_pool::stop_requested() && worker_pool::attempt() == 0)
+                ++*answers;
+            common::announce();
+        }
+    };
+    const counter answers{0};
+    pool p(
+        recycling_after(1), [](counter c) { return curious(c); }, answers);
+    const auto count = [] {
+        return worker_pool::worker_state<curious>().answers->load();
+    };
+    const auto first = p.submit(count).get();
+    BOOST_TEST(p.submit(count).get() > first);
+    BOOST_TEST(p.stats().deaths == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(an_initializer_that_fails_breaks_the_pool_with_its_cause)
 {
     const counter runs{0};
