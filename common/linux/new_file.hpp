@@ -30,7 +30,8 @@ namespace common::kernel {
 /// Until `keep`, what had the name before is untouched.  Without it, also when
 /// the process is killed, nothing is left: the file has no name yet.  (Where
 /// the file system knows no such files, it is called NAME.XXXXXXXX.part until
-/// then, and a killed process leaves that.)  What is there and is no regular
+/// then, and a killed process leaves that; so does one that is killed within
+/// `keep`, while it replaces another file.)  What is there and is no regular
 /// file (a terminal, a pipe, /dev/null) is written directly.
 class new_file
 {
@@ -88,24 +89,15 @@ public:
         }
     }
 
-    /// Gives the file its name.  Throws std::system_error; then nothing has
-    /// changed.
+    /// Gives the file its name; what is written from then on is there at once.
+    /// Throws std::system_error; then nothing has changed.
     void keep()
     {
         if (direct_)
             return;
-        if (part_.empty() && link_as(path_))
-            return;
-        if (part_.empty()) // something has that name: only a rename replaces
-        {
-            const auto part = new_name();
-            if (errno != EEXIST || !link_as(part))
-                refuse();
-            part_ = part;
-        }
-        if (::rename(part_.c_str(), path_.c_str()) != 0)
-            refuse();
-        part_.clear();
+        if (!part_.empty() || !link_as(path_))
+            replace();
+        direct_ = true;
     }
 
 private:
@@ -132,6 +124,20 @@ private:
             part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
         if (file_)
             part_ = part;
+    }
+
+    void replace()
+    {
+        if (part_.empty()) // something has that name: only a rename replaces
+        {
+            const auto part = new_name();
+            if (errno != EEXIST || !link_as(part))
+                refuse();
+            part_ = part;
+        }
+        if (::rename(part_.c_str(), path_.c_str()) != 0)
+            refuse();
+        part_.clear();
     }
 
     bool link_as(const std::filesystem::path& to) const
