@@ -98,7 +98,8 @@ private:
 };
 
 /// How a `T` crosses to another process.  Specialise it for a type of your
-/// own with `size`, `write` and `read`.
+/// own with `size`, `write` and `read`; an element of a container takes at
+/// least one byte.
 ///
 /// Provided: trivially copyable types (their bytes), strings and containers of
 /// the standard library, optional, pair, tuple, array, variant, path,

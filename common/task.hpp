@@ -197,8 +197,8 @@ struct task
     }
 };
 
-/// Runs what `id` names.  Throws malformed for anything that is not a task of
-/// this program, and whatever the task throws.
+/// Runs what `id` names.  Throws malformed for what is not in this program's
+/// code, and whatever the task throws.  Requires: if it is, it is a task's.
 inline void run_task(entry_id id, reader& arguments, output& result)
 {
     detail::function_at<entry>(id)(arguments, result);
