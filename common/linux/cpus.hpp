@@ -14,7 +14,7 @@
 namespace common::kernel {
 
 /// CPUs that this process may use at once: its affinity mask, cut to the
-/// quota of its control group (version 2), at least 1.
+/// quotas of its control group (version 2) and of those above it, at least 1.
 inline unsigned usable_cpus()
 {
     cpu_set_t mask;
@@ -23,6 +23,7 @@ inline unsigned usable_cpus()
     if (::sched_getaffinity(0, sizeof mask, &mask) == 0)
         cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&mask)));
 
+    const std::string root = "/sys/fs/cgroup";
     std::string line, quota;
     double period = 0;
     std::ifstream group("/proc/self/cgroup");
@@ -30,11 +31,15 @@ inline unsigned usable_cpus()
     {
         if (line.rfind("0::", 0) != 0)
             continue;
-        std::ifstream limit("/sys/fs/cgroup" + line.substr(3) + "/cpu.max");
-        if (limit >> quota >> period && quota != "max" && period > 0)
-            cpus =
-                std::min(cpus, static_cast<unsigned>(std::max(
-                                   1.0, std::ceil(std::stod(quota) / period))));
+        auto place = root + line.substr(3);
+        for (; place.size() >= root.size(); place.resize(place.rfind('/')))
+        { // ends above the root
+            std::ifstream limit(place + "/cpu.max");
+            if (limit >> quota >> period && quota != "max" && period > 0)
+                cpus = std::min(
+                    cpus, static_cast<unsigned>(std::max(
+                              1.0, std::ceil(std::stod(quota) / period))));
+        }
     }
     return cpus;
 }
