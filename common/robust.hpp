@@ -232,7 +232,7 @@ private:
         {
             if (take(FUTEX_WAITERS))
             {
-                sleepers_.store(1, std::memory_order_relaxed); // the others
+                sleepers_.store(1, std::memory_order_release); // the others
                 return true;
             }
             const auto now = clock::now();
@@ -245,7 +245,8 @@ private:
                  !word_.compare_exchange_strong(seen, seen | FUTEX_WAITERS,
                                                 std::memory_order_relaxed)))
                 continue;
-            sleepers_.store(1, std::memory_order_relaxed);
+            // Never before the mark: see test/model/robust.pml.
+            sleepers_.store(1, std::memory_order_release);
             // Either we see the owner's unlock, or the owner sees us.
             kernel::heavy_fence();
             if (now >= deadline)
