@@ -8,6 +8,7 @@
 #include <boost/pfr/core.hpp>
 
 #include <array>
+#include <bit>
 #include <concepts>
 #include <coroutine>
 #include <cstddef>

@@ -9,7 +9,6 @@
 #include "common/task.hpp"
 #include "common/wait.hpp"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
