@@ -6,6 +6,7 @@
 #include "common/linux/descriptor.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -207,11 +208,14 @@ public:
     int get() const { return socket_.get(); } // readable when somebody knocks
 
     /// Lets the next one in; nobody when nobody has knocked.  Others than this
-    /// user are sent away.
+    /// user are sent away.  Who comes when no descriptor is left has to wait;
+    /// so has the caller, 10 ms: it would find him there again and again.
     visitor answer() const
     {
         descriptor socket(
             ::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        if (!socket && (errno == EMFILE || errno == ENFILE))
+            ::poll(nullptr, 0, 10);
         if (!socket)
             return {};
         try

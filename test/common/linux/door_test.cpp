@@ -11,19 +11,22 @@
 #include <boost/test/unit_test.hpp>
 
 #include <signal.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <barrier>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 namespace {
 
+using namespace std::chrono_literals;
 using common::kernel::door;
 
 /// Leaves a door behind, as who is killed does.
@@ -99,6 +102,26 @@ BOOST_AUTO_TEST_CASE(of_two_that_replace_a_door_at_once_one_does)
     replace();
     other.join();
     BOOST_TEST(opened == 3'000);
+}
+
+BOOST_AUTO_TEST_CASE(who_comes_when_no_descriptor_is_left_keeps_nobody_busy)
+{
+    const test::directory here;
+    const door open(here / "door");
+    const auto guest = common::kernel::knock(here / "door");
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    const auto all = std::exchange(limit.rlim_cur, 0);
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    const auto end = std::chrono::steady_clock::now() + 100ms;
+    int answers = 0;
+    for (; std::chrono::steady_clock::now() < end; ++answers)
+        if (open.answer())
+            break;
+    limit.rlim_cur = all;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    BOOST_TEST(answers <= 11);
+    BOOST_TEST(static_cast<bool>(open.answer()));
 }
 
 BOOST_AUTO_TEST_CASE(why_a_door_cannot_be_opened_is_told)
