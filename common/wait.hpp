@@ -164,8 +164,15 @@ public:
     template <class Ready, class Interrupted>
     bool wait_until(Ready ready, time_point deadline, Interrupted interrupted)
     {
-        if (spin(ready, deadline))
-            return true;
+        return spin(ready, deadline) ||
+               sleep_until(ready, deadline, interrupted);
+    }
+
+    /// The same without spinning first: for who knows that it takes long, or
+    /// that others need the CPU meanwhile.
+    template <class Ready, class Interrupted>
+    bool sleep_until(Ready ready, time_point deadline, Interrupted interrupted)
+    {
         for (;;) // ends as promised above
         {
             const auto seen = word_.fetch_or(1) | 1;
@@ -181,6 +188,11 @@ public:
     bool wait_until(Ready ready, time_point deadline = time_point::max())
     {
         return wait_until(ready, deadline, [] { return false; });
+    }
+    template <class Ready>
+    bool sleep_until(Ready ready, time_point deadline = time_point::max())
+    {
+        return sleep_until(ready, deadline, [] { return false; });
     }
 
 private:

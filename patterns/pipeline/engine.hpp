@@ -338,7 +338,7 @@ private:
             time.blocked([&] {
                 const auto limit = all - std::max(1u, all / 4);
                 const auto fewer = [&] { return in_flight_at_most(limit); };
-                return give_way(fewer) || room_.wait_until(fewer);
+                return give_way(fewer) || room_.sleep_until(fewer);
             });
         return !stopped_;
     }

@@ -179,7 +179,12 @@ void compress(const common::program_line& line, const settings& how, int in,
               common::new_file& out, common::run_statistics& statistics)
 {
     pipeline::options options;
-    options.edge_bytes = 4 * (how.block + window) + (64 << 10);
+    // One for each worker, and as many that wait: with fewer, a worker starves
+    // whenever the source has to wait for a CPU.
+    const std::size_t at_once = 2 * line.workers + 4;
+    options.edge_bytes =
+        std::min(at_once * (how.block + window), std::size_t{1} << 30) +
+        (64 << 10);
     options.attempts = 200; // what kills a process here comes from outside
     options.staff.restarts = UINT_MAX;
     options.staff.backoff = {};

@@ -60,7 +60,7 @@ std::optional<common::lease> next_record(common::lane_reader& from,
     if (!one)
         time.starved([&] {
             return give_way([&] { return (one = from.take()).has_value(); }) ||
-                   from.stream().work().wait_until([&] {
+                   from.stream().work().sleep_until([&] {
                        return (one = from.take()) || stopped() ||
                               from.stream().finished();
                    });
