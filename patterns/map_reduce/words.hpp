@@ -6,12 +6,13 @@
 #include "padded_view.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <string_view>
-#include <vector>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -95,30 +96,86 @@ inline std::uint64_t fold(const char* from, char* to)
     return inside;
 }
 
+// The places of the bits that are set, for each byte.
+struct bits_of_bytes
+{
+    std::array<std::array<std::uint16_t, 8>, 256> places{};
+    std::array<std::uint8_t, 256> counts{};
+
+    constexpr bits_of_bytes()
+    {
+        for (unsigned byte = 0; byte != 256; ++byte)
+            for (unsigned bit = 0; bit != 8; ++bit)
+                if ((byte >> bit & 1) != 0)
+                    places[byte][counts[byte]++] =
+                        static_cast<std::uint16_t>(bit);
+    }
+};
+inline constexpr bits_of_bytes bits;
+
+// Stores `base` plus the place of each bit that is set; returns behind the
+// last.  Writes 8 numbers at a time, so that nothing depends on how many there
+// are: up to 8 more than it returns.
+inline std::uint16_t* store_places(std::uint64_t set, std::size_t base,
+                                   std::uint16_t* to)
+{
+    using eight [[gnu::vector_size(16)]] = std::uint16_t;
+    for (unsigned at = 0; at != 64; at += 8)
+    {
+        const auto byte = set >> at & 0xff;
+        eight places;
+        std::memcpy(&places, bits.places[byte].data(), sizeof places);
+        places += static_cast<std::uint16_t>(base + at);
+        std::memcpy(to, &places, sizeof places);
+        to += bits.counts[byte];
+    }
+    return to;
+}
+
+// The word with which a text begins; returns its size.
+template <class Found>
+std::size_t long_word(std::string_view text, Found& found)
+{
+    std::string lower;
+    while (lower.size() != text.size() && is_word(text[lower.size()]))
+        lower += static_cast<char>(
+            map_reduce::folded(static_cast<unsigned char>(text[lower.size()])));
+    const auto size = lower.size();
+    lower.resize(size + 16); // can be read beyond its end
+    found(padded_view(lower.data(), size));
+    return size;
+}
+
 } // namespace detail
 
 /// Calls `found(word)` for each word of a text, in order and in lower case.
 /// A word is a maximal run of [A-Za-z0-9_]; the padded_view is valid during
 /// the call.
 ///
-/// Folds 64 bytes at a time, which takes no branch, and then goes from edge to
-/// edge of the words in them.
+/// Takes a block of the text at a time: first folds it and notes the edges of
+/// its words, without a branch that depends on the text; then goes from word
+/// to word.
 template <class Found>
 void for_each_word(std::string_view text, Found found)
 {
     constexpr std::size_t block = 8192, group = 64; // fits in the fastest cache
-    std::vector<char> lower;
+    std::array<char, block + 2 * group> lower;
+    std::array<std::uint16_t, block + 2 * group> edges;
     while (!text.empty())
     {
         std::size_t size = std::min(block, text.size());
-        while (size < text.size() && is_word(text[size]))
-            ++size; // a word is never cut
-        if (lower.size() < size + 2 * group)
-            lower.resize(size + 2 * group); // a word can be read beyond its end
-
+        if (size != text.size())
+            while (size != 0 && is_word(text[size - 1]))
+                --size; // a word is never cut
+        if (size == 0)
+        {
+            text.remove_prefix(detail::long_word(text, found));
+            continue;
+        }
         std::uint64_t last = 0; // whether the byte before is part of a word
-        std::size_t begin = 0;
-        for (std::size_t at = 0; at <= size; at += group)
+        auto end = edges.data();
+        std::size_t at = 0;
+        for (; at <= size; at += group)
         {
             char tail[group] = {}; // its zeros end the last word
             const char* from = text.data() + at;
@@ -126,17 +183,14 @@ void for_each_word(std::string_view text, Found found)
                 from = static_cast<const char*>(
                     std::memcpy(tail, from, size - at));
             const auto inside = detail::fold(from, lower.data() + at);
-            auto edges = inside ^ (inside << 1 | last);
-            for (; edges != 0; edges &= edges - 1)
-            {
-                const auto bit = std::countr_zero(edges);
-                const auto edge = at + static_cast<unsigned>(bit);
-                if ((inside >> bit & 1) == 0)
-                    found(padded_view(lower.data() + begin, edge - begin));
-                begin = edge;
-            }
+            end = detail::store_places(inside ^ (inside << 1 | last), at, end);
             last = inside >> 63;
         }
+        std::memset(lower.data() + at, 0, group); // can be read, as the last
+                                                  // word's padding
+        for (auto edge = edges.data(); edge != end; edge += 2)
+            found(padded_view(lower.data() + edge[0],
+                              static_cast<std::size_t>(edge[1] - edge[0])));
         text.remove_prefix(size);
     }
 }
