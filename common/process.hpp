@@ -119,6 +119,7 @@ inline void stay_with_parent()
 struct letter_head
 {
     static constexpr std::uint64_t expected = 0x31726574'74654c43; // "CLetter1"
+    static constexpr std::uint64_t largest = 1u << 30;
     std::uint64_t magic = expected;
     std::uint64_t size = 0;
     entry_id body = 0;
@@ -163,6 +164,10 @@ public:
         what::check();
         detail::letter_head head;
         head.size = what::size(body, arguments...);
+        if (head.size > head.largest)
+            throw std::length_error(
+                "the arguments of a process take " + std::to_string(head.size) +
+                " bytes; there is room for " + std::to_string(head.largest));
         head.body = detail::id_of(&detail::run_body<F, A...>);
         std::vector<std::byte> text(sizeof head + head.size);
         writer to{std::span(text).subspan(sizeof head), &descriptors_, &kept_};
@@ -219,7 +224,7 @@ inline int answer_letter()
     letter_head head;
     kernel::descriptor fd(3);
     if (::pread(fd.get(), &head, sizeof head, 0) != sizeof head ||
-        head.magic != letter_head::expected || head.size > (1u << 30))
+        head.magic != letter_head::expected || head.size > letter_head::largest)
         throw malformed("started as a worker, but without a letter");
     for (int i = 4; i < 3 + static_cast<int>(head.descriptors); ++i)
         ::fcntl(i, F_SETFD, FD_CLOEXEC);
@@ -299,8 +304,9 @@ class process
 public:
     process() = default;
 
-    /// Starts the process.  Throws std::system_error, or std::logic_error in
-    /// a program that does not call worker_main.
+    /// Starts the process.  Throws std::system_error, std::length_error for
+    /// arguments of more than 1 GiB (share them: common::shared_array), or
+    /// std::logic_error in a program that does not call worker_main.
     template <class F, class... A>
     requires(!std::is_same_v<std::decay_t<F>, process>) explicit process(
         F&& body, A&&... arguments)

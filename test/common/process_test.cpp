@@ -55,6 +55,10 @@ void spin(number beats)
         ++*beats;
 }
 
+struct vast
+{
+};
+
 /// Whether somebody goes on counting.
 bool beats(const number& count)
 {
@@ -63,6 +67,14 @@ bool beats(const number& count)
 }
 
 } // namespace
+
+template <>
+struct common::codec<vast> // says that it is long
+{
+    static std::size_t size(const vast&) { return std::size_t{1} << 32; }
+    static void write(writer&, const vast&) {}
+    static vast read(reader&) { return {}; }
+};
 
 BOOST_FIXTURE_TEST_SUITE(process_laws, test::clean)
 
@@ -587,6 +599,15 @@ BOOST_AUTO_TEST_CASE(a_storm_of_interrupted_calls_changes_nothing)
         BOOST_TEST(one.join().success());
         BOOST_TEST(large[large.size() - 1] == 'x');
     }
+}
+
+BOOST_AUTO_TEST_CASE(arguments_without_end_are_refused_before_a_process_starts)
+{
+    BOOST_CHECK_EXCEPTION(process([](vast) {}, vast{}), std::length_error,
+                          [](const std::length_error& e) {
+                              return std::string(e.what()).find("4294967296") !=
+                                     std::string::npos;
+                          });
 }
 
 BOOST_AUTO_TEST_CASE(a_start_that_fails_throws_and_leaves_nothing)
