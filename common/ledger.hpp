@@ -87,6 +87,9 @@ public:
     {
         ticket& t = *mine;
         std::unique_lock hold(lock_);
+        if (std::exchange(t.taken, true))
+            throw std::logic_error("this result has been taken already, by a "
+                                   "copy of its future");
         if (t.end.load() != outcome::pending || t.watched() ||
             peek(t) != outcome::value)
         {
@@ -165,6 +168,10 @@ private:
             throw std::invalid_argument(
                 "a task may have 1 to 200 attempts, not " +
                 std::to_string(how.attempts));
+        if (how.soft.count() < 0 || how.hard.count() < 0)
+            throw std::invalid_argument(
+                "a deadline is a time that a task may run, or 0, not " +
+                std::to_string(std::min(how.soft, how.hard).count()) + " ns");
         auto& lane = lanes_[how.priority];
         for (;;) // ends with a free cell, the deadline, or the executor
         {
@@ -261,6 +268,7 @@ private:
             spares_.size() >= 4096 || gone_)
             return;
         t->watched_by = nullptr;
+        t->taken = false;
         t->end.store(outcome::pending, std::memory_order_relaxed);
         spares_.push_back(std::move(t));
     }

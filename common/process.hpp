@@ -306,8 +306,8 @@ public:
     process() = default;
 
     /// Starts the process.  Throws std::system_error, std::length_error for
-    /// arguments of more than 1 GiB, or std::logic_error in a program that does
-    /// not call worker_main.
+    /// arguments of more than 1 GiB (share them: common::shared_array), or
+    /// std::logic_error in a program that does not call worker_main.
     template <class F, class... A>
     requires(!std::is_same_v<std::decay_t<F>, process>) explicit process(
         F&& body, A&&... arguments)

@@ -36,8 +36,10 @@ template <class T>
 concept owns_nothing = // that had to be freed when one process of several ends
     std::is_trivially_destructible_v<T>;
 template <class T>
-concept shareable =
-    without_addresses<T> && without_virtual_functions<T> && owns_nothing<T>;
+concept begins_in_any_page = alignof(T) <= 4096; // as mappings do
+template <class T>
+concept shareable = without_addresses<T> && without_virtual_functions<T> &&
+    owns_nothing<T> && begins_in_any_page<T>;
 
 /// A piece of shared memory, mapped into this process.
 ///

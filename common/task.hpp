@@ -13,14 +13,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
+#include <memory>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
+#include <variant>
 
 /// The first and the last address of this program's code, by the linker.
 extern "C" char __executable_start;
@@ -223,7 +228,7 @@ struct error_message
         catch (const std::system_error& e)
         {
             const auto& category = e.code().category();
-            return {name(e), e.what(), e.code().value(),
+            return {name(e), text(e), e.code().value(),
                     static_cast<std::uint8_t>(
                         category == std::generic_category()  ? 1
                         : category == std::system_category() ? 2
@@ -235,16 +240,15 @@ struct error_message
         }
         catch (const std::exception& e)
         {
-            const char* text = e.what();
-            return {name(e), text == nullptr ? "" : text};
+            return {name(e), text(e)};
         }
-        catch (const std::string& text)
+        catch (const std::string& said)
         {
-            return {"std::string", text};
+            return {"std::string", said};
         }
-        catch (const char* text)
+        catch (const char* said)
         {
-            return {"const char*", text == nullptr ? "" : text};
+            return {"const char*", said == nullptr ? "" : said};
         }
         catch (...) // the compiler knows what it was
         {
@@ -268,33 +272,33 @@ struct error_message
         throw_if<std::overflow_error>(origin);
         throw_if<std::underflow_error>(origin);
         throw_if<std::runtime_error>(origin);
-        if (is<std::bad_alloc>())
-            throw remote_bad_alloc(origin);
+        throw_if_plain<std::bad_alloc>(origin);
+        throw_if_plain<std::bad_array_new_length>(origin);
+        throw_if_plain<std::bad_cast>(origin);
+        throw_if_plain<std::bad_typeid>(origin);
+        throw_if_plain<std::bad_exception>(origin);
+        throw_if_plain<std::bad_weak_ptr>(origin);
+        throw_if_plain<std::bad_function_call>(origin);
+        throw_if_plain<std::bad_optional_access>(origin);
+        throw_if_plain<std::bad_variant_access>(origin);
         if (is<std::system_error>() && domain != 0)
             rethrow_system_error(origin);
         throw remote_error(origin, what);
     }
 
 private:
-    // The text ends with that of the code, which the exception appends again.
+    // In the text is that of the code, which the exception appends again.
     [[noreturn]] void rethrow_system_error(const remote_origin& origin) const
     {
         const std::error_code error(code, domain == 1 ? std::generic_category()
                                                       : std::system_category());
         const auto end = ": " + error.message();
-        if (!what.ends_with(end))
+        const auto at = what.rfind(end);
+        if (at == what.npos)
             throw remote<std::system_error>(origin, error);
         throw remote<std::system_error>(
-            origin, error, what.substr(0, what.size() - end.size()));
+            origin, error, std::string(what).erase(at, end.size()));
     }
-
-    struct remote_bad_alloc : std::bad_alloc, remote_origin
-    {
-        explicit remote_bad_alloc(remote_origin origin)
-            : remote_origin(std::move(origin))
-        {
-        }
-    };
 
     // One that has come from a worker goes on as what it was there.
     template <class E>
@@ -302,7 +306,35 @@ private:
     {
         if (const auto* origin = dynamic_cast<const remote_origin*>(&e))
             return origin->type;
-        return boost::core::demangle(typeid(e).name());
+        auto result = boost::core::demangle(typeid(e).name());
+        constexpr std::string_view around = "std::_Nested_exception<";
+        if (result.starts_with(around)) // what std::throw_with_nested makes
+        {
+            result.pop_back();
+            result.erase(0, around.size());
+            if (result.ends_with(' ')) // between two '>'
+                result.pop_back();
+        }
+        return result;
+    }
+    // With the exceptions that led to this one, by std::throw_with_nested.
+    static std::string text(const std::exception& e)
+    {
+        const char* const said = e.what();
+        std::string result = said == nullptr ? "" : said;
+        const auto* outer = dynamic_cast<const std::nested_exception*>(&e);
+        if (outer == nullptr || outer->nested_ptr() == nullptr)
+            return result;
+        try
+        {
+            outer->rethrow_nested();
+        }
+        catch (...)
+        {
+            const auto cause = current();
+            return result + " (because of " + cause.type + ": " + cause.what +
+                   ")";
+        }
     }
     template <class E>
     bool is() const
@@ -314,6 +346,12 @@ private:
     {
         if (is<E>())
             throw remote<E>(origin, what);
+    }
+    template <class E> // that has always the same text
+    void throw_if_plain(const remote_origin& origin) const
+    {
+        if (is<E>())
+            throw remote<E>(origin);
     }
 };
 

@@ -4,13 +4,13 @@
 #pragma once
 
 #include "common/linux/descriptor.hpp"
+#include "common/linux/signals.hpp"
 
 #include <boost/interprocess/detail/os_file_functions.hpp>
 #include <boost/interprocess/exceptions.hpp>
 #include <boost/interprocess/mapped_region.hpp>
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,31 +22,6 @@
 #include <string>
 
 namespace common::kernel {
-
-/// While it lives, to grow a file beyond RLIMIT_FSIZE is an error (EFBIG) for
-/// the calling thread, and not a signal that ends the program.
-class no_size_signal
-{
-public:
-    no_size_signal()
-    {
-        ::sigemptyset(&size_);
-        ::sigaddset(&size_, SIGXFSZ);
-        ::pthread_sigmask(SIG_BLOCK, &size_, &before_);
-    }
-    no_size_signal(const no_size_signal&) = delete;
-    ~no_size_signal()
-    {
-        const timespec at_once{};
-        while (::sigtimedwait(&size_, nullptr, &at_once) > 0) // ends: it is
-        {                                                     // one at most
-        }
-        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-    }
-
-private:
-    sigset_t size_, before_;
-};
 
 /// Puts memory behind a range of a file of memory, which grows for that.
 /// Throws (ENOSPC, ENOMEM) where touching the range later would have killed

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "common/linux/descriptor.hpp"
+#include "common/linux/signals.hpp"
 
 #include <fcntl.h>
 #include <sys/random.h>
@@ -76,9 +77,11 @@ public:
 
     int get() const { return file_.get(); }
 
-    /// Throws std::system_error when not all of it can be written.
+    /// Throws std::system_error when not all of it can be written; also where
+    /// a limit on the size of files (ulimit -f) would be a signal.
     void write(std::span<const std::byte> bytes)
     {
+        const no_size_signal limited;
         while (!bytes.empty()) // gets shorter, or throws
         {
             const auto n = ::write(file_.get(), bytes.data(), bytes.size());

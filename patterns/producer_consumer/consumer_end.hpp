@@ -196,7 +196,7 @@ public:
         if (to.size() == begun ||
             finish_all(of, items, static_cast<unsigned>(to.size() - begun)))
             return true;
-        to.resize(begun);
+        to.erase(to.begin() + static_cast<std::ptrdiff_t>(begun), to.end());
         return false;
     }
 

@@ -223,6 +223,10 @@ private:
             throw std::invalid_argument(
                 "a queue holds 1 to 16777216 items of each producer, not " +
                 std::to_string(options.capacity) + ", with 1 to 1000 attempts");
+        if (options.visibility.count() < 0)
+            throw std::invalid_argument(
+                "a lease lasts 0 ms (no limit) or longer, not " +
+                std::to_string(options.visibility.count()) + " ms");
         common::lanes::options plan;
         plan.lanes = options.producers;
         plan.bytes = options.bytes;

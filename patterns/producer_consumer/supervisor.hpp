@@ -27,6 +27,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -110,6 +111,7 @@ public:
         seat_of(channel_, which, number).now.store(seat::given);
         auto& one = post_of(which, number);
         one.life.reset();
+        one.next = 0;
         ++one.term;
         one.line = std::make_unique<stream>(context_, mine.get());
         mine.release();
@@ -241,9 +243,12 @@ private:
             one.life = std::make_unique<stream>(context_, copy.get());
             copy.release();
         }
-        catch (const std::system_error&) // it has died already
+        catch (const std::system_error& e)
         {
-            return settle(which, number);
+            if (e.code() == std::errc::no_such_process) // it has died already
+                return settle(which, number);
+            one.next = pid; // no descriptor is left
+            return admit_later();
         }
         one.life->async_wait(
             stream::wait_read, [this, which, number, term = ++one.term](
@@ -256,6 +261,28 @@ private:
         place.holder.store(pid);
         place.now.exchange(seat::joined);
         place.admitted.notify_all();
+    }
+
+    // Those who came when there was no descriptor to hold them by.  They wait
+    // to be let in, and nothing else will remind us of them.
+    void admit_later()
+    {
+        late_.expires_after(std::chrono::milliseconds(20));
+        late_.async_wait([this](boost::system::error_code error) {
+            if (error)
+                return;
+            const std::lock_guard hold(mutex_);
+            for (unsigned i = 0; i < producers_.posts.size(); ++i)
+                admit_if_late(side::producer, i);
+            for (unsigned i = 1; i <= consumers_.posts.size(); ++i)
+                admit_if_late(side::consumer, i);
+        });
+    }
+    void admit_if_late(side which, unsigned number)
+    {
+        const auto& one = post_of(which, number);
+        if (one.next != 0 && !one.life)
+            admit(which, number);
     }
 
     void bury(side which, unsigned number)
@@ -389,7 +416,7 @@ private:
     std::vector<dead_bundle> dead_;
     std::chrono::milliseconds visibility_;
     std::map<std::pair<unsigned, std::uint64_t>, sighting> seen_; // its thread
-    boost::asio::steady_timer timer_{context_};
+    boost::asio::steady_timer timer_{context_}, late_{context_};
     std::thread thread_; // last: it uses all of the above
 };
 

@@ -144,6 +144,9 @@ public:
     {
         const holding lock(top_->mutex);
         const auto n = size();
+        if (n == 0)
+            throw std::out_of_range("there is no last element of an empty "
+                                    "shared vector");
         T last = at(n - 1);
         top_->size.store(n - 1, std::memory_order_release);
         return last;

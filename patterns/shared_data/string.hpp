@@ -28,6 +28,7 @@ public:
     /// Throws common::full when the text is longer than `Most`.
     string(std::string_view text) { assign(text); }
     string(const char* text) : string(std::string_view(text)) {}
+    string(const std::string& text) : string(std::string_view(text)) {}
 
     void assign(std::string_view text)
     {

@@ -192,7 +192,54 @@ BOOST_AUTO_TEST_CASE(standard_exceptions_arrive_as_themselves)
     check_type_and_text(std::underflow_error("under"));
     check_type_and_text(std::runtime_error("runtime"));
     check_type_and_text(std::runtime_error(""));
-    BOOST_CHECK_THROW(told(std::bad_alloc()).rethrow(), std::bad_alloc);
+    check_type_and_text(std::bad_alloc());
+    check_type_and_text(std::bad_array_new_length());
+    check_type_and_text(std::bad_cast());
+    check_type_and_text(std::bad_function_call());
+    check_type_and_text(std::bad_optional_access());
+    check_type_and_text(std::bad_variant_access());
+    check_type_and_text(std::bad_weak_ptr());
+}
+
+BOOST_AUTO_TEST_CASE(an_exception_arrives_with_those_that_led_to_it)
+{
+    const auto nest = [](auto inner, auto outer) {
+        try
+        {
+            try
+            {
+                throw inner;
+            }
+            catch (...)
+            {
+                std::throw_with_nested(outer);
+            }
+        }
+        catch (...)
+        {
+            return common::error_message::current();
+        }
+    };
+    const auto says = [](const std::string& text) {
+        return [text](const std::exception& e) { return e.what() == text; };
+    };
+    const auto once =
+        nest(std::out_of_range("index 3"), std::runtime_error("cannot parse"));
+    BOOST_TEST(once.type == "std::runtime_error");
+    BOOST_CHECK_EXCEPTION(once.rethrow(), std::runtime_error,
+                          says("cannot parse (because of std::out_of_range: "
+                               "index 3)"));
+    const auto number = nest(42, std::logic_error("odd"));
+    BOOST_CHECK_EXCEPTION(number.rethrow(), std::logic_error,
+                          says("odd (because of int: (not a std::exception))"));
+    const auto code =
+        nest(std::range_error("far"),
+             std::system_error(ENOENT, std::generic_category(), "opening x"));
+    BOOST_CHECK_EXCEPTION(
+        code.rethrow(), std::system_error, [](const std::system_error& e) {
+            return e.code() == std::errc::no_such_file_or_directory &&
+                   std::string(e.what()).find("far") != std::string::npos;
+        });
 }
 
 BOOST_AUTO_TEST_CASE(the_code_of_a_system_error_arrives)

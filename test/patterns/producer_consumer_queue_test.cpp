@@ -9,6 +9,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "patterns/producer_consumer/producer_consumer.hpp"
+#include <sys/resource.h>
 
 #include <atomic>
 #include <cstdint>
@@ -77,7 +78,60 @@ struct fragile
     int number = 0;
 };
 
+/// No default constructor, no bytes that could be copied.
+struct named
+{
+    explicit named(std::string is) : name(std::move(is)) {}
+    std::string name;
+};
+
+/// An argument that arrives when it is allowed to.
+struct gate
+{
+    counter open{0};
+};
+
+/// While it lives, this process is given no more descriptors.
+class no_descriptors
+{
+public:
+    no_descriptors()
+    {
+        ::getrlimit(RLIMIT_NOFILE, &before_);
+        auto none = before_;
+        none.rlim_cur = 0;
+        ::setrlimit(RLIMIT_NOFILE, &none);
+    }
+    no_descriptors(const no_descriptors&) = delete;
+    ~no_descriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+private:
+    rlimit before_;
+};
+
 } // namespace
+
+template <>
+struct common::codec<named>
+{
+    static std::size_t size(const named& n) { return encoded_size(n.name); }
+    static void write(writer& to, const named& n) { encode(to, n.name); }
+    static named read(reader& from) { return named(decode<std::string>(from)); }
+};
+
+template <>
+struct common::codec<gate>
+{
+    static std::size_t size(const gate& g) { return encoded_size(g.open); }
+    static void write(writer& to, const gate& g) { encode(to, g.open); }
+    static gate read(reader& from)
+    {
+        gate result{decode<counter>(from)};
+        if (!test::eventually([&] { return *result.open != 0; }))
+            throw malformed("the gate stayed closed");
+        return result;
+    }
+};
 
 template <>
 struct common::codec<fragile>
@@ -286,6 +340,44 @@ BOOST_AUTO_TEST_CASE(numbers_that_make_no_queue_are_refused)
             options = small(0);
         BOOST_CHECK_THROW(queue<int> q(options), std::invalid_argument);
     }
+    auto backwards = small(4);
+    backwards.visibility = -1ms;
+    refused<std::invalid_argument>([&] { queue<int> q(backwards); }, "-1 ms");
+}
+
+BOOST_AUTO_TEST_CASE(items_need_no_default_constructor)
+{
+    queue<named> q(small(100));
+    auto out = q.producer();
+    for (int i = 0; i < 50; ++i)
+        out.push(named(std::to_string(i)));
+    auto in = q.consumer();
+    BOOST_TEST(in.pop()->name == "0");
+    BOOST_TEST(in.lease()->name == "1");
+    std::size_t count = 0;
+    while (q.size() != 0)
+        for (const auto& one : in.pop_all(100))
+            count += one.name.size() != 0;
+    BOOST_TEST(count == 49u); // the lease was dropped: it came again
+}
+
+BOOST_AUTO_TEST_CASE(who_comes_when_descriptors_are_short_is_let_in_later)
+{
+    queue<int> q(small(4));
+    auto in = q.consumer();
+    const gate closed;
+    process writer{[](gate, producer<int> out) { out.push(5); }, closed,
+                   q.producer()};
+    std::optional<int> item;
+    {
+        const no_descriptors at_all;
+        *closed.open = 1;
+        BOOST_TEST((in.pop_for(item, 100ms) == outcome::timed_out));
+    }
+    BOOST_TEST((in.pop_for(item, 10s) == outcome::done));
+    BOOST_TEST((item == 5));
+    if (!item)
+        writer.kill();
 }
 
 // --- leases ------------------------------------------------------------------

@@ -310,6 +310,14 @@ BOOST_AUTO_TEST_CASE(random_words_in_its_memory_are_survived)
     BOOST_TEST(seen > 0u);
 }
 
+BOOST_AUTO_TEST_CASE(text_may_come_from_a_string_of_the_library)
+{
+    map<string<16>, int> ages(10);
+    const std::string name = "Ada";
+    ages.insert(name, 36);
+    BOOST_TEST((ages.find(name) == 36));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_FIXTURE_TEST_SUITE(vector_laws, test::clean)
@@ -329,7 +337,10 @@ BOOST_AUTO_TEST_CASE(it_grows_up_to_its_bound)
     BOOST_TEST(one.pop_back() == 99'999u);
     BOOST_CHECK_THROW(one.at(99'999), std::out_of_range);
     vector<number> none(0);
-    BOOST_CHECK_THROW(none.pop_back(), std::out_of_range);
+    BOOST_CHECK_EXCEPTION(
+        none.pop_back(), std::out_of_range, [](const std::out_of_range& e) {
+            return std::string(e.what()).find("empty") != std::string::npos;
+        });
     BOOST_CHECK_THROW(none.push_back(1), common::full);
 }
 

@@ -715,4 +715,45 @@ BOOST_AUTO_TEST_CASE(very_many_futures_are_given_as_they_are_done_in_time)
     BOOST_TEST((common::clock::now() - start < 15s));
 }
 
+BOOST_AUTO_TEST_CASE(copies_of_a_future_have_one_result_between_them)
+{
+    pool p(with(2));
+    const auto taken = [](const std::logic_error& e) {
+        return contains(e.what(), "taken already");
+    };
+    auto one = p.submit(&square, 3);
+    auto copy = one;
+    BOOST_TEST(one.get() == 9);
+    BOOST_CHECK_EXCEPTION(copy.get(), std::logic_error, taken);
+
+    auto failed = p.submit([]() -> int { throw odd_error("odd"); });
+    copy = failed;
+    BOOST_CHECK_THROW(failed.get(), common::remote_error);
+    BOOST_CHECK_EXCEPTION(copy.get(), std::logic_error, taken);
+
+    // At the same time, and too large for the ticket.
+    for (int i = 0; i < 200; ++i)
+    {
+        auto here =
+            p.submit([](int n) { return std::string(5000, char(n)); }, i % 100);
+        auto there = here;
+        std::atomic<int> got{0}, refused{0};
+        const auto take = [&](future<std::string> from) {
+            try
+            {
+                got += from.get() == std::string(5000, char(i % 100));
+            }
+            catch (const std::logic_error&)
+            {
+                ++refused;
+            }
+        };
+        std::thread other(take, std::move(there));
+        take(std::move(here));
+        other.join();
+        BOOST_TEST_REQUIRE(got == 1);
+        BOOST_TEST_REQUIRE(refused == 1);
+    }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

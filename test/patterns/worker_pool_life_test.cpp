@@ -93,6 +93,12 @@ BOOST_AUTO_TEST_CASE(options_that_make_no_sense_are_refused)
     task_options how;
     how.attempts = 201;
     BOOST_CHECK_THROW(p.submit(how, &square, 1), std::invalid_argument);
+    how = {};
+    how.hard_deadline = -1ns; // what was left of a budget, say
+    BOOST_CHECK_THROW(p.submit(how, &square, 1), std::invalid_argument);
+    how = {};
+    how.soft_deadline = -1ns;
+    BOOST_CHECK_THROW(p.submit(how, &square, 1), std::invalid_argument);
 }
 
 BOOST_AUTO_TEST_CASE(a_pool_that_is_not_used_ends)

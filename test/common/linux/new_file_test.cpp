@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -177,6 +178,30 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_written_is_said_with_its_name)
     BOOST_CHECK_EXCEPTION(
         out.keep(), std::system_error,
         says("cannot write " + folder + "/one: No such file or directory"));
+}
+
+BOOST_AUTO_TEST_CASE(a_limit_on_the_size_of_files_is_an_error_and_no_signal)
+{
+    const test::directory place;
+    common::process program{[](std::string name) {
+                                const rlimit small{1 << 20, 1 << 20};
+                                ::setrlimit(RLIMIT_FSIZE, &small);
+                                try
+                                {
+                                    new_file out(name);
+                                    put(out, std::string(2 << 20, 'x'));
+                                    return 1;
+                                }
+                                catch (const std::system_error& e)
+                                {
+                                    return e.code() == std::errc::file_too_large
+                                               ? 7
+                                               : 2;
+                                }
+                            },
+                            (place / "one").string()};
+    BOOST_TEST((program.join() == common::exit_status{7, 0}));
+    BOOST_TEST(files_in(place) == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
