@@ -187,6 +187,7 @@ public:
     }
 
     unsigned in_use() const { return in_use_; }
+    unsigned in_play() const { return in_play_; } // no cell behind is in use
     unsigned first() const { return first_; }
     const cells& table() const { return table_; }
 

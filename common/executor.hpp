@@ -262,13 +262,14 @@ public:
 
     bool running(const ticket& t) const { return ledger_->running(t); }
 
-    /// For an event loop that is awake: looks out for news for that long, and
-    /// calls back here instead of in the supervising thread; returns for how
-    /// many.  Until leave_off nobody else is woken for news; a loop that does
-    /// not come back within a millisecond or two is relieved.
-    std::size_t look_out(std::chrono::nanoseconds time)
+    /// For an event loop that is awake: looks for news, and calls back here
+    /// instead of in the supervising thread; returns for how many.  Until
+    /// leave_off nobody else is woken for news; a loop that does not come back
+    /// within a millisecond or two is relieved.  Not for two threads at once.
+    std::size_t look_out()
     {
-        looks_.fetch_add(1, std::memory_order_relaxed);
+        looks_.store(looks_.load(std::memory_order_relaxed) + 1,
+                     std::memory_order_relaxed);
         if (!looked_out_.load() && !looked_out_.exchange(true))
         {
             ledger_->table.say_asleep(false);
@@ -276,14 +277,7 @@ public:
             if (crew_)
                 boost::asio::post(crew_->context(), [this] { relieve(); });
         }
-        const auto limit = clock::now() + time;
-        do
-        {
-            if (ledger_->table.announced())
-                return call();
-            beat();
-        } while (clock::now() < limit);
-        return 0;
+        return call(ledger::hearing::cells);
     }
 
     /// It will look again, but is held up by handlers of what it found: it is
@@ -293,6 +287,8 @@ public:
     void leave_off()
     {
         looked_out_.store(false);
+        if (ledger_->table.announced())
+            call(); // what it saw in the cells is still announced
         ledger_->table.say_asleep(true);
         if (!ledger_->table.announced())
             return;
@@ -589,12 +585,12 @@ private:
 
     // Calls back for the tasks that are over, or have news.  Returns for how
     // many.
-    std::size_t call()
+    std::size_t call(ledger::hearing how = ledger::hearing::announcements)
     {
         std::vector<ticket_ptr> due, news;
         {
             const std::lock_guard hold(ledger_->lock_);
-            news = ledger_->hear();
+            news = ledger_->hear(how);
             due.swap(ledger_->due_);
         }
         ledger_->table.done().notify_all();
@@ -604,18 +600,25 @@ private:
             t->on_news();
         const auto told = due.size() + news.size();
         if (!due.empty())
-        {
-            {
-                const std::lock_guard hold(ledger_->lock_);
-                for (auto& t : due)
-                    ledger_->recycle(t);
-            }
-            due.clear(); // not under the lock: ends what users gave it
-            const std::lock_guard hold(ledger_->lock_);
-            if (ledger_->due_.empty())
-                ledger_->due_.swap(due); // its memory
-        }
+            recycle(due);
         return told;
+    }
+
+    // Their tickets, and the memory of the list.
+    void recycle(std::vector<ticket_ptr>& due)
+    {
+        std::unique_lock hold(ledger_->lock_);
+        for (auto& t : due)
+            ledger_->recycle(t);
+        if (std::any_of(due.begin(), due.end(), [](auto& t) { return t; }))
+        {
+            hold.unlock(); // ends what users gave it
+            due.clear();
+            hold.lock();
+        }
+        due.clear();
+        if (ledger_->due_.empty())
+            ledger_->due_.swap(due);
     }
 
     static void tell(ticket& t)

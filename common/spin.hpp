@@ -21,15 +21,19 @@ inline void relax()
 ///
 /// Between two looks at a word that another CPU is about to write: a look that
 /// comes too early takes the line away from the writer (measured: a task and
-/// its result cross in half the time if nobody looks in between).
-inline void beat()
+/// its result cross in half the time if nobody looks in between).  Returns when
+/// it is then.
+inline std::chrono::steady_clock::time_point beat()
 {
-    using std::chrono::steady_clock;
     // To read the clock twice takes as long again.
-    const auto end = steady_clock::now() + std::chrono::nanoseconds(30);
+    auto now = std::chrono::steady_clock::now();
+    const auto end = now + std::chrono::nanoseconds(30);
     do
+    {
         relax();
-    while (steady_clock::now() < end); // ends by the clock
+        now = std::chrono::steady_clock::now();
+    } while (now < end); // ends by the clock
+    return now;
 }
 
 /// Fetches the cache line at `place` from the CPU that has it, to be written

@@ -26,19 +26,30 @@ namespace asynchronous_processing::detail {
 
 class dispatcher;
 
-/// One call on its way: what is to be run, and who waits for it.
+/// What a call has workers run, and how.
+class order
+{
+public:
+    virtual ~order() = default;
+
+    /// Hands it to the workers.  Null where there is no room; throws what
+    /// submitting throws.
+    virtual common::executor::ticket_ptr submit(common::executor& work,
+                                                common::watcher& by) = 0;
+};
+
+/// One call on its way: who waits for it.
 class call : public revocable, public common::watcher
 {
 public:
-    explicit call(std::weak_ptr<dispatcher> by) : by_(std::move(by)) {}
+    explicit call(std::shared_ptr<dispatcher> by) : by_(std::move(by)) {}
 
-    /// See dispatcher::cancel.  Does nothing when there is no pool any more.
+    /// See dispatcher::cancel.
     void revoke(bool force) final;
 
-protected:
-    /// Hands the call to the workers.  Throws what submitting throws.
-    virtual common::executor::ticket_ptr submit(common::executor& work) = 0;
+    const std::shared_ptr<dispatcher>& pool() const { return by_; }
 
+protected:
     /// Gives the handler what the task came to, or the error.  Once.
     virtual void complete(common::ticket& t, bool closed) = 0;
     virtual void fail(std::exception_ptr error) = 0;
@@ -57,11 +68,12 @@ private:
     };
     void over(common::ticket& t) final;
 
-    std::weak_ptr<dispatcher> by_;
+    const std::shared_ptr<dispatcher> by_;
     std::atomic<stage> stage_{stage::arrived};
-    dispatcher* in_ = nullptr;            // from entering until over
-    boost::intrusive_ptr<call> self_;     // the same: workers know it
+    boost::intrusive_ptr<call> self_;     // from entering until over: workers
+                                          // know it
     common::executor::ticket_ptr ticket_; // of who submits; then of all
+    std::unique_ptr<order> what_;         // while it waits
 };
 
 using call_ptr = boost::intrusive_ptr<call>;
@@ -95,17 +107,21 @@ public:
     }
 
     /// The call completes later, whatever happens; never in here.
-    void enter(const call_ptr& one)
+    template <class Order>
+    void enter(const call_ptr& one, Order& what)
     {
         if (closed_)
             one->fail(closed_error());
         else if (in_line_ == 0 && take_room())
         {
             one->stage_.store(call::stage::entering, std::memory_order_relaxed);
-            start(one);
+            start(one, what);
         }
         else if (when_full_ == overflow::wait)
+        {
+            one->what_ = std::make_unique<Order>(std::move(what));
             wait(one);
+        }
         else
             one->fail(std::make_exception_ptr(
                 common::full("the pool has " + std::to_string(limit_) +
@@ -219,14 +235,13 @@ private:
     }
 
     // Requires: there is room for it, which it has taken.
-    void start(const call_ptr& one)
+    void start(const call_ptr& one, order& what)
     {
         using stage = call::stage;
-        one->in_ = this;
         one->self_ = one;
         try
         {
-            one->ticket_ = one->submit(work_);
+            one->ticket_ = what.submit(work_, *one);
             if (!one->ticket_)
                 throw common::full("there is no room for the task");
         }
@@ -269,7 +284,7 @@ private:
                 --in_line_;
                 next->stage_ = call::stage::entering;
             }
-            start(next);
+            start(next, *std::exchange(next->what_, nullptr));
         }
     }
 
@@ -289,16 +304,14 @@ private:
 
 inline void call::revoke(bool force)
 {
-    if (stage_ == stage::over)
-        return;
-    if (const auto alive = by_.lock())
-        alive->cancel(this, force);
+    if (stage_ != stage::over)
+        by_->cancel(this, force);
 }
 
 inline void call::over(common::ticket& t)
 {
     const auto last = std::move(self_);
-    in_->finish(*this, t);
+    by_->finish(*this, t);
 }
 
 /// What a task came to, as its handler gets it.
@@ -324,19 +337,54 @@ result<R> outcome_of(common::ticket& t, bool closed)
     return what;
 }
 
-/// A call of `F` with arguments, that gives an R.
-template <class R, class F, class... A>
-class call_of final : public call
+/// What few calls want.  Null: a call that has so many attempts, and nothing
+/// else of it.
+using options_ptr = std::unique_ptr<common::task_options>;
+
+/// A call of `F` with arguments.
+template <class F, class... A>
+class order_of final : public order
 {
 public:
-    call_of(std::weak_ptr<dispatcher> by, common::executor::task_options how,
-            F function, std::tuple<A...> arguments)
-        : call(std::move(by))
+    order_of(unsigned attempts, options_ptr how, F function,
+             std::tuple<A...> arguments)
+        : attempts_(attempts)
         , how_(std::move(how))
         , function_(std::move(function))
         , arguments_(std::move(arguments))
     {
     }
+
+    common::executor::ticket_ptr submit(common::executor& work,
+                                        common::watcher& by) override
+    {
+        common::task_options how;
+        if (how_)
+            how = std::move(*how_);
+        how.attempts = attempts_;
+        how.timed = true;
+        how.watched_by = &by;
+        return std::apply(
+            [&](const A&... arguments) {
+                return work.submit_until(common::time_point::min(), how,
+                                         function_, arguments...);
+            },
+            arguments_);
+    }
+
+private:
+    unsigned attempts_;
+    options_ptr how_;
+    F function_;
+    std::tuple<A...> arguments_;
+};
+
+/// A call that gives an R.
+template <class R>
+class call_of final : public call
+{
+public:
+    using call::call;
 
     /// Before anybody else sees the call.
     void waits(waiter_for<R>& who, std::shared_ptr<loop> where)
@@ -348,17 +396,6 @@ public:
     }
 
 private:
-    common::executor::ticket_ptr submit(common::executor& work) override
-    {
-        how_.watched_by = this;
-        return std::apply(
-            [&](const A&... arguments) {
-                return work.submit_until(common::time_point::min(), how_,
-                                         function_, arguments...);
-            },
-            arguments_);
-    }
-
     void complete(common::ticket& t, bool closed) override
     {
         give(outcome_of<R>(t, closed));
@@ -376,9 +413,6 @@ private:
         where_->leave(*who_, [&] { who_->what = std::move(what); });
     }
 
-    common::executor::task_options how_;
-    F function_;
-    std::tuple<A...> arguments_;
     waiter_for<R>* who_ = nullptr; // valid for where_->leave alone
     std::shared_ptr<loop> where_;
 };

@@ -48,18 +48,19 @@ public:
     void operator()()
     {
         using namespace std::chrono_literals;
-        const auto turn = common::clock::now() + 20us;
-        auto now = turn;
-        do // ends when nothing comes, or with the turn
+        auto now = common::clock::now();
+        const auto turn = now + 20us;
+        auto patience = now + 1us;
+        while (now < turn && now < patience) // ends by the clock
         {
-            if (look() == 0)
+            const bool found = look() != 0;
+            now = common::beat(); // the next result takes as long at least
+            if (found)
             {
-                now = common::clock::now();
-                break;
+                patience = now + 1us;
+                until_ = now + common::spin_budget();
             }
-            now = common::clock::now();
-            until_ = now + common::spin_budget();
-        } while (now < turn);
+        }
         if (now < until_)
             asio::post(executor_, std::move(*this)); // others first
     }
@@ -78,14 +79,13 @@ private:
     // threads they have been posted.
     std::size_t look()
     {
-        using namespace std::chrono_literals;
         if (!where_->is_mine())
-            return results_->work().look_out(1us);
+            return results_->work().look_out();
         ready found;
         std::size_t many = 0;
         {
             const loop::finding here(*where_, found.all);
-            many = results_->work().look_out(1us);
+            many = results_->work().look_out();
         }
         while (!found.all.empty())
         {

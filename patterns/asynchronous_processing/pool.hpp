@@ -80,15 +80,10 @@ struct initiation
     executor_type get_executor() const noexcept { return home; }
 
     template <class Handler>
-    void operator()(Handler&& handler, common::executor::task_options how,
+    void operator()(Handler&& handler, unsigned attempts, options_ptr how,
                     F function, std::tuple<A...> arguments) const
     {
-        // The call may be over as soon as it has entered, and the coroutine
-        // that holds this object with it.
-        const auto calls = work;
-        using this_call = call_of<R, F, A...>;
-        const boost::intrusive_ptr<this_call> one(new this_call(
-            calls, std::move(how), std::move(function), std::move(arguments)));
+        const boost::intrusive_ptr<call_of<R>> one(new call_of<R>(work));
         if (auto slot = asio::get_associated_cancellation_slot(handler);
             slot.is_connected())
             slot.assign([one](asio::cancellation_type type) {
@@ -97,25 +92,30 @@ struct initiation
                 one->revoke((type & hard) != asio::cancellation_type::none);
             });
         const auto where = place_of(handler, home);
+        order_of<F, A...> what(attempts, std::move(how), std::move(function),
+                               std::move(arguments));
         if constexpr (std::is_same_v<decltype(where), const executor_type>)
             if (const auto* io =
                     where.template target<asio::io_context::executor_type>())
-                return begin(std::forward<Handler>(handler), *io, one, calls);
-        begin(std::forward<Handler>(handler), where, one, calls);
+                return begin(std::forward<Handler>(handler), *io, one, what);
+        begin(std::forward<Handler>(handler), where, one, what);
     }
 
-    template <class Handler, class Executor, class Call>
-    static void begin(Handler&& handler, const Executor& where, const Call& one,
-                      const std::shared_ptr<dispatcher>& calls)
+    template <class Handler, class Executor>
+    static void begin(Handler&& handler, const Executor& where,
+                      const boost::intrusive_ptr<call_of<R>>& one,
+                      order_of<F, A...>& what)
     {
         using kept = std::decay_t<Handler>;
         auto* who = waiting_handler<R, kept, Executor,
                                     is_anywhere<kept, executor_type>>::
             make(std::forward<Handler>(handler), where);
-        const auto in =
-            calls->loop_of(asio::query(where, asio::execution::context));
+        const auto& calls = one->pool();
+        auto in = calls->loop_of(asio::query(where, asio::execution::context));
         one->waits(*who, in);
-        calls->enter(one);
+        // The call may be over as soon as it has entered, and the coroutine
+        // that holds this object with it.
+        calls->enter(one, what);
         lookout<Executor>::start(where, in, calls);
     }
 
@@ -274,18 +274,23 @@ private:
                       "a handler gets a result also with an error: give it a "
                       "default constructor, or wrap it in std::optional");
         using signature = typename detail::signature_of<R>::type;
-        common::executor::task_options plain;
-        plain.attempts = how.attempts == 0 ? options_.attempts : how.attempts;
-        plain.soft = how.soft_deadline;
-        plain.hard = how.hard_deadline;
-        plain.name = how.name;
-        plain.timed = true;
-        plain.on_news = std::move(on_news);
+        detail::options_ptr special;
+        if (on_news || !how.name.empty() || how.soft_deadline.count() > 0 ||
+            how.hard_deadline.count() > 0)
+        {
+            special = std::make_unique<common::task_options>();
+            special->soft = how.soft_deadline;
+            special->hard = how.hard_deadline;
+            special->name = how.name;
+            special->on_news = std::move(on_news);
+        }
         std::decay_t<Token> own(
             std::forward<Token>(token)); // binders of Boost 1.81 want no const
         return boost::asio::async_initiate<std::decay_t<Token>, signature>(
-            detail::initiation<R, F, A...>{home_, work_}, own, std::move(plain),
-            std::move(function), std::tuple<A...>(std::move(arguments)...));
+            detail::initiation<R, F, A...>{home_, work_}, own,
+            how.attempts == 0 ? options_.attempts : how.attempts,
+            std::move(special), std::move(function),
+            std::tuple<A...>(std::move(arguments)...));
     }
 
     static const pool_options& checked(const pool_options& options)
