@@ -22,15 +22,21 @@ class broken_barrier : public std::runtime_error
 {
 public:
     explicit broken_barrier(pid_t pid)
-        : std::runtime_error(pid != 0 ? "barrier: its party, process " +
-                                            std::to_string(pid) + ", died"
-                                      : std::string("barrier: broken"))
+        : std::runtime_error(text(pid))
         , pid_(pid)
     {
     }
-    pid_t pid() const { return pid_; } // 0: nobody died
+    /// Who died; 0: nobody; -1: somebody, too early to say who.
+    pid_t pid() const { return pid_; }
 
 private:
+    static std::string text(pid_t pid)
+    {
+        return pid == 0  ? "barrier: broken"
+               : pid < 0 ? "barrier: one of its parties died"
+                         : "barrier: its party, process " +
+                               std::to_string(pid) + ", died";
+    }
     pid_t pid_;
 };
 
@@ -124,10 +130,11 @@ private:
         for (std::size_t i = 0; i < parties_; ++i)
         {
             auto& seat = seats_[i].alive;
-            if (seat.orphaned()) // those who wait for it must hear of it
-                shatter(seat.who().pid);
-            if (seat.try_lock() == common::locked::no)
+            const auto taken = seat.try_lock();
+            if (taken == common::locked::no)
                 continue;
+            if (taken == common::locked::after_death) // who waits for it must
+                shatter(seat.dead_owner());           // hear of it
             seat.consistent();
             seats_[i].came.store(nowhere);
             return i;
@@ -158,8 +165,11 @@ private:
     void mourn()
     {
         for (std::size_t i = 0; i < parties_; ++i)
-            if (seats_[i].alive.orphaned())
-                shatter(seats_[i].alive.who().pid);
+            if (const auto& seat = seats_[i].alive; seat.orphaned())
+            {
+                const auto pid = seat.who().pid;
+                shatter(pid != 0 ? pid : -1);
+            }
     }
 
     template <class Action>

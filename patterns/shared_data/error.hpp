@@ -36,8 +36,8 @@ private:
     pid_t pid_;
 };
 
-/// The deadline passed before the lock was free.  Says who holds it, and for
-/// how long at least.
+/// The deadline passed before the lock was free.  Says who holds it, and, where
+/// that is known, for how long at least.
 class still_locked : public common::timed_out
 {
 public:
@@ -47,6 +47,7 @@ public:
     {
     }
     pid_t pid() const { return by_.pid; } // 0: it was just changing hands
+    // time_point(): nobody has had to wait for it yet.
     time_point since() const { return by_.since; }
 
 private:
@@ -54,9 +55,11 @@ private:
     {
         if (by.pid == 0)
             return ": still locked";
+        const auto holder = ": held by process " + std::to_string(by.pid);
+        if (by.since == time_point())
+            return holder;
         const std::chrono::duration<double> held = clock::now() - by.since;
-        return ": held by process " + std::to_string(by.pid) +
-               " for at least " + std::to_string(held.count()) + " s";
+        return holder + " for at least " + std::to_string(held.count()) + " s";
     }
     common::robust_mutex::holder by_;
 };

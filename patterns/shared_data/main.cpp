@@ -12,10 +12,13 @@
 #include "common/crew.hpp"
 #include "common/options.hpp"
 
+#include <chrono>
 #include <cstdint>
+#include <future>
 #include <iomanip>
 #include <iostream>
 #include <stdexcept>
+#include <string>
 
 namespace {
 
@@ -37,7 +40,6 @@ void work(const bank::branches& b, unsigned first)
             done = b.transfer_one(at % b.size());
         idle = done ? idle + 1 : 0;
     }
-    b.notices->changed.notify_all();
     while (!closed_within(b, common::longest_nap)) // or this process ends
         continue;
 }
@@ -72,12 +74,14 @@ common::crew::options staff(const common::program_line& line)
     return result;
 }
 
-// Until all transfers are done; main audits, too.
-void await_evening(const bank::branches& b)
+// Until all transfers are done; main audits, too.  Throws common::exhausted
+// when the dead cannot be replaced any more.
+void await_evening(const bank::branches& b, std::future<std::string>& broken)
 {
-    for (bool all_done = false; !all_done;) // ends: each transfer gets done
+    for (bool all_done = false; !all_done;) // ends with the last transfer
     {
-        closed_within(b, 5ms);
+        if (broken.wait_for(5ms) == std::future_status::ready)
+            throw common::exhausted(broken.get());
         all_done = true;
         for (std::size_t i = 0; i < b.size(); ++i)
             all_done &= b.audit(i);
@@ -124,8 +128,13 @@ int main(int argc, char* argv[])
         p.chaos = line.chaos;
         const auto b = bank::open(p);
         auto& notices = *b.notices;
-        common::crew crew(staff(line), {}, &serve, b, line.workers);
-        await_evening(b);
+        std::promise<std::string> broken;
+        auto why = broken.get_future();
+        common::crew crew(
+            staff(line),
+            {{}, [&](const std::string& cause) { broken.set_value(cause); }},
+            &serve, b, line.workers);
+        await_evening(b, why);
         statistics.deaths = crew.deaths();
         notices.closed = 1;
         notices.changed.notify_all();

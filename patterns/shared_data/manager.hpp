@@ -188,18 +188,18 @@ private:
             return errno == EAGAIN || errno == EINTR;
         if (parcel->text.empty())
             return false;
-        detail::bytes result;
         try
         {
             const auto text = detail::unpack(std::move(*parcel));
             common::reader from{text};
-            result = call(from);
+            return detail::send(guest, call(from));
         }
-        catch (...)
+        catch (...) // also where there is no memory for a long result
         {
-            result = detail::encoded(false, common::error_message::current());
+            return detail::send(
+                guest,
+                detail::encoded(false, common::error_message::current()));
         }
-        return detail::send(guest, result);
     }
 
     detail::bytes call(common::reader& from)

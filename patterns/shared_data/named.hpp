@@ -85,9 +85,9 @@ public:
                               "' was left over from process " +
                               std::to_string(its.creator) + ", and is removed");
             }
+            check(name, its, there->size()); // before it is ours to take away
             if (!there->share() || !there->has(name))
                 continue;
-            check(name, its, there->size());
             named result(std::move(*there));
             result.name_ = name;
             return result;

@@ -52,23 +52,26 @@ public:
     void unlock_shared(std::size_t seat) { seats_[seat].mutex.unlock(); }
 
     /// Waits until all readers are gone.  A writer's death is told as by a
-    /// robust_mutex.
+    /// robust_mutex.  Throws std::system_error (resource_deadlock_would_occur)
+    /// when the calling thread is a reader, or the writer, itself.
     common::locked lock(time_point deadline = time_point::max())
     {
         if (gate_.lock(deadline) == common::locked::no)
             return common::locked::no;
         forgive();
-        for (std::size_t i = 0; i < Readers; ++i)
+        std::size_t seated = 0;
+        try
         {
-            if (seats_[i].mutex.lock(deadline) == common::locked::no)
-            {
-                stand_up(i);
-                gate_.unlock();
-                return common::locked::no;
-            }
-            seats_[i].mutex.consistent(); // a reader has changed nothing
-            COMMON_FAULT_POINT("shared_mutex.seated");
+            while (seated < Readers && take_seat(seated, deadline))
+                ++seated;
         }
+        catch (...)
+        {
+            step_back(seated);
+            throw;
+        }
+        if (seated < Readers)
+            return step_back(seated), common::locked::no;
         half_written_.store(true, std::memory_order_relaxed);
         common::settle();
         return gate_.suspect() ? common::locked::after_death
@@ -79,9 +82,7 @@ public:
         common::settle();
         half_written_.store(gate_.suspect(), std::memory_order_relaxed);
         common::settle();
-        stand_up(Readers);
-        COMMON_FAULT_POINT("shared_mutex.stood_up");
-        gate_.unlock();
+        step_back(Readers);
     }
 
     /// Of a writer: see robust_mutex.
@@ -125,21 +126,27 @@ private:
             common::kernel::robust_list::of_this_thread().thread() % Readers;
         for (std::size_t i = 0; i < Readers; ++i)
             if (const auto seat = (home + i) % Readers;
-                seats_[seat].mutex.try_lock() != common::locked::no)
-                return taken(seat);
-        if (seats_[home].mutex.lock(deadline) != common::locked::no)
-            return taken(home);
+                take_seat(seat, time_point::min()))
+                return seat;
+        if (take_seat(home, deadline))
+            return home;
         return std::nullopt;
     }
-    std::size_t taken(std::size_t seat)
+    bool take_seat(std::size_t seat, time_point deadline)
     {
-        seats_[seat].mutex.consistent();
-        return seat;
+        if (seats_[seat].mutex.lock(deadline) == common::locked::no)
+            return false;
+        seats_[seat].mutex.consistent(); // a reader has changed nothing
+        COMMON_FAULT_POINT("shared_mutex.seated");
+        return true;
     }
-    void stand_up(std::size_t count)
+    // Of a writer with so many seats.
+    void step_back(std::size_t seated)
     {
-        while (count != 0)
-            seats_[--count].mutex.unlock();
+        while (seated != 0)
+            seats_[--seated].mutex.unlock();
+        COMMON_FAULT_POINT("shared_mutex.stood_up");
+        gate_.unlock();
     }
 
     struct alignas(64) place // of a reader: a cache line of its own

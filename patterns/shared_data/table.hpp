@@ -116,7 +116,9 @@ public:
     }
 
     /// Runs `change(V&)` on a copy, which then becomes the value.  Returns
-    /// false if the key is not there.  If `change` throws nothing happens.
+    /// false if the key is not there.  If `change` throws nothing happens.  It
+    /// runs under a lock, and must not change a map itself: two that do so
+    /// could wait for each other.  Throws common::full.
     template <class F>
     bool update(const K& key, F change)
     {
@@ -154,8 +156,8 @@ public:
         return result;
     }
 
-    /// Calls `f(key, value)` with copies.  Entries that come, go or change
-    /// meanwhile are seen or not.
+    /// Calls `f(key, value)` with copies.  Entries that come or go meanwhile
+    /// are seen or not; one that changes is seen, or not, or with both values.
     template <class F>
     void for_each(F f) const
     {
@@ -228,10 +230,12 @@ private:
     class holding
     {
     public:
+        // What recovery throws (no memory, a hash of the user) unlocks, too:
+        // by then the other constructor has made this object whole.
         holding(const table& all, const place& at)
-            : mutex_(all.part_of(at).mutex)
+            : holding(all.part_of(at).mutex)
         {
-            if (mutex_.lock() != common::locked::after_death)
+            if (!mutex_.suspect())
                 return;
             all.recover(at.home / all.per_part_);
             mutex_.consistent();
@@ -240,6 +244,10 @@ private:
         ~holding() { mutex_.unlock(); }
 
     private:
+        explicit holding(common::robust_mutex& mutex) : mutex_(mutex)
+        {
+            mutex_.lock();
+        }
         common::robust_mutex& mutex_;
     };
 

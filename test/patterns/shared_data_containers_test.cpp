@@ -53,6 +53,18 @@ struct crowded
 };
 using crowd = map<number, wide, crowded>;
 
+/// Throws after so many.
+struct failing
+{
+    static inline int left = 1'000'000;
+    number operator()(const number& key) const
+    {
+        if (left-- == 0)
+            throw std::domain_error("no hash");
+        return key * 0x9e3779b97f4a7c15;
+    }
+};
+
 } // namespace
 
 BOOST_FIXTURE_TEST_SUITE(map_laws, test::clean)
@@ -275,6 +287,26 @@ BOOST_AUTO_TEST_CASE(a_death_at_any_instruction_leaves_whole_entries)
         }
         BOOST_TEST(deaths > 0, point);
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_repair_that_throws_leaves_the_map_to_the_next)
+{
+    using weak = map<number, wide, failing>;
+    weak one(10);
+    {
+        const faults armed("map.written=1");
+        process([](weak all) { all.insert(1, wide::of(1)); }, one).join();
+    }
+    {
+        const faults armed("map.published=1");
+        process([](weak all) { all.insert(2, wide::of(2)); }, one).join();
+    }
+    failing::left = 1; // that of the key, and none for the repair
+    BOOST_CHECK_THROW(one.insert(3, wide::of(3)), std::domain_error);
+    failing::left = 1'000'000;
+    BOOST_TEST(one.insert(3, wide::of(3)));
+    BOOST_TEST(one.find(2)->whole());
+    BOOST_TEST(one.size() == 2u);
 }
 
 // A process of the same user that has gone mad: what it writes may be found,

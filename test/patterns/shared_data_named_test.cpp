@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -472,6 +473,20 @@ struct stock
     std::map<std::string, int> pieces;
 };
 
+/// While it lives, files of this process grow to so many bytes only.
+struct file_size_limit
+{
+    explicit file_size_limit(rlim_t bytes)
+    {
+        ::getrlimit(RLIMIT_FSIZE, &before);
+        const rlimit low{bytes, before.rlim_max};
+        ::setrlimit(RLIMIT_FSIZE, &low);
+    }
+    file_size_limit(const file_size_limit&) = delete;
+    ~file_size_limit() { ::setrlimit(RLIMIT_FSIZE, &before); }
+    rlimit before{};
+};
+
 /// A manager that runs in a thread, at a door of its own.
 class shop
 {
@@ -548,6 +563,21 @@ BOOST_AUTO_TEST_CASE(a_long_message_arrives)
     const std::string name(3'000'000, 'x');
     s.call("put", name, 1);
     BOOST_TEST((s.call<std::map<std::string, int>>("all")[name]) == 1);
+}
+
+// An answer for which there is no memory is the caller's trouble alone.
+BOOST_AUTO_TEST_CASE(an_answer_that_cannot_be_sent_ends_nobody)
+{
+    shop one;
+    one.open();
+    shared_data::managed s(one.door());
+    s.call("put", std::string("apples"), 1);
+    const std::string name(3'000'000, 'x');
+    s.call("put", name, 1);
+    const file_size_limit low(1'000'000);
+    BOOST_CHECK_THROW((s.call<std::map<std::string, int>>("all")),
+                      std::system_error);
+    BOOST_TEST(s.call<int>("take", std::string("apples"), 1) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_caller_that_dies_costs_nobody_else_anything)

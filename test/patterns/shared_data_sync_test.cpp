@@ -171,6 +171,21 @@ BOOST_AUTO_TEST_CASE(the_first_reader_after_a_death_has_it_repaired)
     BOOST_TEST(one->read()->right == 1);
 }
 
+// A reader that wants to write: its own seat would never come free.
+BOOST_AUTO_TEST_CASE(a_reader_that_wants_to_write_is_told_and_blocks_nobody)
+{
+    shared<plain> one;
+    {
+        const auto r = one->read();
+        BOOST_CHECK_THROW(static_cast<void>(one->write()), std::system_error);
+    }
+    std::jthread other([&] {
+        BOOST_CHECK_NO_THROW(static_cast<void>(one->write(clock::now() + 10s)));
+    });
+    other.join();
+    BOOST_TEST(one->try_read().has_value());
+}
+
 // Nobody is to find halves, or to be stuck, whoever dies where.
 BOOST_AUTO_TEST_CASE(deaths_at_any_instruction_leave_the_value_whole)
 {

@@ -19,6 +19,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -144,6 +145,24 @@ BOOST_AUTO_TEST_CASE(a_timeout_says_who_holds_the_value_and_since_when)
         BOOST_TEST(text.find("held by process " +
                              std::to_string(other.owner().pid())) != text.npos);
         BOOST_TEST(text.find("pair") != text.npos);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(who_did_not_wait_claims_nothing_about_how_long_it_was_held)
+{
+    common::shared<plain_pair> one;
+    held_elsewhere other(one);
+    try
+    {
+        static_cast<void>(one->lock_until(common::time_point::min()));
+        BOOST_ERROR("it is held");
+    }
+    catch (const still_locked& e)
+    {
+        BOOST_TEST(e.pid() == other.owner().pid());
+        const std::string text = e.what();
+        BOOST_TEST(text.find("held by process") != text.npos, text);
+        BOOST_TEST(text.find("for at least") == text.npos, text);
     }
 }
 
@@ -557,6 +576,24 @@ BOOST_AUTO_TEST_CASE(the_death_of_the_program_ends_its_workers)
     BOOST_TEST(bank.wait().signal == SIGKILL);
     for (const pid_t one : workers)
         BOOST_TEST(eventually([&] { return !alive(one); }));
+}
+
+// The dead cannot be replaced any more: an error, and no endless wait.
+BOOST_AUTO_TEST_CASE(without_workers_the_program_ends_with_an_error)
+{
+    const directory place;
+    const auto copy = place / "shared_data";
+    std::filesystem::copy_file(program("shared_data"), copy);
+    running bank(
+        {{copy.string(), "--transfers", "1000000000000", "--workers", "2"}});
+    BOOST_REQUIRE(
+        eventually([&] { return workers_of(bank.pid()).size() == 3; }));
+    std::filesystem::permissions(copy, std::filesystem::perms::none);
+    ::kill(workers_of(bank.pid()).front(), SIGKILL);
+    const auto end = bank.wait(30s);
+    BOOST_TEST(!end.hung);
+    BOOST_TEST(end.code == 1);
+    BOOST_TEST(end.err.find("no replacement") != std::string::npos, end.err);
 }
 
 BOOST_AUTO_TEST_CASE(few_accounts_and_no_transfers_are_fine)
