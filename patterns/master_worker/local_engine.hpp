@@ -110,15 +110,7 @@ public:
     void drop(std::uint64_t task) override
     {
         for (auto& one : staff_.seats())
-            for (std::size_t i = 0; i < one->out.size(); ++i)
-                if (one->out[i].task == task && !one->out[i].dropped)
-                {
-                    one->out[i].dropped = true;
-                    if (i == 0)
-                        one->condemn(verdict::unwanted, "");
-                    else
-                        staff_.recall(*one, i);
-                }
+            staff_.drop(*one, task);
     }
 
     void resize(unsigned role, unsigned workers) override
@@ -253,7 +245,8 @@ private:
                 awake = awake || (!one->ready &&
                                   one->box.phase() == mailbox_memory::ready);
                 all.push_back({one->bell.get().get(), POLLIN, 0});
-                all.push_back({one->child.get(), POLLIN, 0});
+                all.push_back({one->guest ? one->line.get() : one->child.get(),
+                               POLLIN, 0});
             }
         if (staff_.door())
             all.push_back({staff_.door()->get(), POLLIN, 0});

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -47,13 +48,15 @@ struct seat
     master_end box; // of this worker alone, like ...
     common::kernel::bell bell;
     common::kernel::pidfd child;
-    common::kernel::visitor line; // of a guest: it ends with us by its end
+    common::kernel::visitor line; // of a guest: by its end he learns of ours,
+                                  // and we learn that he has left
     std::deque<outstanding> out;  // in the order of their turns
     time_point born{}, since{};   // since: the first of `out` is the first
     unsigned answers = 0;         // read since then
     bool ready = false, productive = false;
     verdict why = verdict::none;
-    std::string text; // of the verdict
+    std::string text;         // of the verdict
+    std::uint64_t blamed = 0; // the same: the turn that it is about
     silence_watch silence;
     // Of all its workers.
     time_point start_again{};
@@ -62,17 +65,26 @@ struct seat
     bool retiring = false; // no more tasks, no replacement
     bool guest = false;    // it has joined by itself: no replacement
 
-    /// Kills its worker, and remembers why.
-    void condemn(verdict reason, const std::string& what)
+    /// Kills its worker, and remembers why: for task number `at` of `out`.
+    void condemn(verdict reason, const std::string& what, std::size_t at = 0)
     {
         why = reason;
+        blamed = box.oldest() + at;
         text = "worker " + std::to_string(number) + " (process " +
                std::to_string(child.pid()) + ") " + what;
         child.kill(SIGKILL);
     }
 
+    /// Whether it was condemned for a task, but was done with that when the
+    /// kill reached it.
+    bool acquitted() const
+    {
+        return why != verdict::none && why != verdict::expelled &&
+               box.oldest() != blamed;
+    }
+
     /// Condemns its worker where that is past a limit of its task.  Returns
-    /// when to look again.  Requires: there is a task.
+    /// when to look again.  Requires: there is a task, and no news of it.
     time_point enforce(time_point now)
     {
         const auto& first = out.front();

@@ -59,7 +59,8 @@ public:
 
     staff(const staff&) = delete;
 
-    /// Lets workers that are idle leave, kills the others, reaps them all.
+    /// Lets workers that are idle leave, kills the others, reaps them all.  The
+    /// process of a guest who leaves is his own.
     ~staff() { end_all(); }
 
     /// Starts the first workers.  Throws when there is no process for one.
@@ -180,7 +181,35 @@ public:
         return one.out.size() != before;
     }
 
+    /// Nothing more is wanted of a task: who runs it is killed.
+    void drop(seat& one, std::uint64_t task)
+    {
+        const auto found = [&] {
+            return std::find_if(one.out.begin(), one.out.end(),
+                                [&](const auto& o) { return o.task == task; });
+        };
+        if (found() == one.out.end())
+            return;
+        found()->dropped = true;
+        read_all(one); // what is answered runs no more
+        const auto at = static_cast<std::size_t>(found() - one.out.begin());
+        recall(one, at);
+        if (at < one.out.size() && one.why == verdict::none)
+            one.condemn(verdict::unwanted, "ran a task that was dropped", at);
+    }
+
 private:
+    // What there is to read of a worker is reported later.
+    void read_all(seat& one)
+    {
+        while (one.box.news() && one.why != verdict::expelled)
+        {
+            report answered;
+            if (read(one, answered))
+                reports_.push_back(std::move(answered));
+        }
+    }
+
     void give_back(const outstanding& one, const std::string& suspicion = {})
     {
         report r;
@@ -281,10 +310,15 @@ private:
             budget_.started();
             announce(report::kind::joined, one);
         }
+        const auto pid = one.child.pid();
+        if (one.guest && is_over(one.line.get(), now))
+        {
+            one.child = {}; // he has left, and his process may go on
+            return bury(one, pid, {}, now);
+        }
         if (one.child.ended())
         {
             one.child.kill_group(); // what its tasks started, and left
-            const auto pid = one.child.pid();
             if (const auto status = one.child.try_reap())
                 return bury(one, pid, *status, now);
         }
@@ -294,22 +328,18 @@ private:
             return one.condemn(verdict::late, "did not get ready in time");
         if (one.retiring && one.out.empty())
             one.box.close();
-        if (!one.out.empty())
+        if (!one.out.empty() && !one.box.news()) // else it was in time
             alarm_ = std::min(alarm_, one.enforce(now));
     }
 
-    // The kernel has reported its death: nobody writes into its mailbox now.
+    // The kernel has reported its death, or a guest has left: nobody writes
+    // into its mailbox now.
     void bury(seat& one, pid_t pid, common::exit_status status, time_point now)
     {
         if (one.guest && one.text.empty()) // it is not ours to reap
             one.text = "process " + std::to_string(pid) +
                        ", which had joined, is gone";
-        while (one.box.news() && one.why != verdict::expelled)
-        {
-            report answered; // before it died
-            if (read(one, answered))
-                reports_.push_back(std::move(answered));
-        }
+        read_all(one); // answered before it died
         const bool calm = status.success() || status.unknown;
         const bool left = calm && one.box.phase() == mailbox_memory::leaving;
         // It runs one at a time, in order.  Where it has written nonsense, any
@@ -317,6 +347,7 @@ private:
         const bool doubtful =
             one.why == verdict::expelled && one.out.size() > 1;
         const bool charged = !one.out.empty() && !left && !doubtful &&
+                             !one.acquitted() &&
                              (one.why == verdict::expelled || one.box.begun());
         if (charged)
         {
@@ -427,7 +458,8 @@ private:
                 one->box.close();
         const auto patience = clock::now() + std::chrono::seconds(1);
         for (auto& one : seats_)
-            if (one->child)
+            if (one->child &&
+                !(one->guest && is_over(one->line.get(), patience)))
                 end(one->child, patience);
     }
 
@@ -435,18 +467,30 @@ private:
     // have started, and left.
     static void end(common::kernel::pidfd& child, time_point patience)
     {
-        while (!child.ended()) // ends by itself, or killed
-        {
-            const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-                patience - clock::now());
-            if (left.count() <= 0)
-                child.kill(SIGKILL);
-            pollfd over{child.get(), POLLIN, 0};
-            ::poll(&over, 1,
-                   left.count() > 0 ? static_cast<int>(left.count()) : -1);
-        }
+        if (!is_over(child.get(), patience))
+            child.kill(SIGKILL);
+        is_over(child.get(), time_point::max());
         child.kill_group();
         child.reap();
+    }
+
+    // Waits until `deadline` for the end of a process, or of a guest's line.
+    // Returns whether it has come.
+    static bool is_over(int fd, time_point deadline)
+    {
+        for (;;) // ends as promised
+        {
+            const auto left = std::clamp<std::chrono::nanoseconds>(
+                deadline - clock::now(), std::chrono::nanoseconds(0),
+                std::chrono::hours(1));
+            pollfd end{fd, POLLIN, 0};
+            const auto wait =
+                std::chrono::ceil<std::chrono::milliseconds>(left);
+            if (::poll(&end, 1, static_cast<int>(wait.count())) > 0)
+                return true;
+            if (left.count() == 0)
+                return false;
+        }
     }
 
     options options_;

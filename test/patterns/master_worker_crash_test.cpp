@@ -237,6 +237,26 @@ BOOST_AUTO_TEST_CASE(a_deadline_kills_who_runs_too_long_and_nobody_else)
     BOOST_TEST(m.stats().deaths == 2u);
 }
 
+// Whenever its master comes back to read it.
+BOOST_AUTO_TEST_CASE(an_answer_in_time_counts_however_late_it_is_read)
+{
+    master m(sturdy(1));
+    m.submit(&square, 1).get(); // its worker is there
+    const counter done{0};
+    auto how = tries(1);
+    how.deadline = 20ms;
+    for (int i = 1; i <= 40; ++i)
+    {
+        const auto quick = m.submit(
+            how, [](counter n) { ++*n; }, done);
+        BOOST_REQUIRE(eventually([&] { return *done == i; }));
+        ::poll(nullptr, 0, 30); // until the deadline has passed
+        quick.get();
+    }
+    BOOST_TEST(staff(m).workers().front().launches == 1u);
+    BOOST_TEST(m.stats().deaths == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(a_deadline_holds_though_there_is_progress)
 {
     master m(sturdy(1));

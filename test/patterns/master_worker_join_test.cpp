@@ -12,11 +12,13 @@
 
 #include "patterns/master_worker/join.hpp"
 #include "patterns/master_worker/master_worker.hpp"
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
@@ -93,6 +95,56 @@ BOOST_AUTO_TEST_CASE(a_guest_leaves_when_its_master_has_ended)
     }
     BOOST_TEST(guest.join().success());
     BOOST_TEST(!std::filesystem::exists(here.door));
+}
+
+/// A process that joins, and goes on with its own when join has returned.
+struct visitor_for_a_while
+{
+    explicit visitor_for_a_while(const house& here)
+        : process(
+              [](std::string at, counter now, counter end) {
+                  master_worker::join(at, 0, [] {});
+                  *now = 1;
+                  while (*end == 0)
+                      ::poll(nullptr, 0, 1);
+                  *now = 2;
+              },
+              here.door, stage, gate)
+    {
+    }
+    counter stage{0}, gate{0};
+    common::process process;
+};
+
+BOOST_AUTO_TEST_CASE(a_guest_whose_master_has_ended_goes_on_with_its_own)
+{
+    const house here;
+    auto m = std::make_unique<master>(here.options);
+    visitor_for_a_while guest(here);
+    BOOST_REQUIRE(has(*m, 1));
+    m.reset();
+    BOOST_TEST(eventually([&] { return *guest.stage == 1; }, 5s));
+    *guest.gate = 1;
+    BOOST_TEST(guest.process.join().success());
+    BOOST_TEST(*guest.stage == 2);
+}
+
+BOOST_AUTO_TEST_CASE(a_guest_that_has_left_is_given_nothing_while_it_lives)
+{
+    const house here;
+    common::process next; // ends with its master
+    master m(here.options);
+    visitor_for_a_while guest(here);
+    BOOST_REQUIRE(has(m, 1));
+    guest.process.terminate();
+    BOOST_REQUIRE(eventually([&] { return *guest.stage == 1; }));
+    const auto task = m.submit(&square, 3);
+    next = here.guest();
+    BOOST_TEST(task.wait_until(std::chrono::steady_clock::now() + 10s));
+    BOOST_TEST(m.stats().deaths == 0u);
+    *guest.gate = 1;
+    BOOST_TEST(guest.process.join().success());
+    BOOST_TEST(*guest.stage == 2);
 }
 
 BOOST_AUTO_TEST_CASE(a_guest_whose_initializer_throws_is_told_why)

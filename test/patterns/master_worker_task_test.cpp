@@ -448,6 +448,46 @@ BOOST_AUTO_TEST_CASE(what_is_cancelled_behind_a_running_task_is_not_run)
     BOOST_TEST(m.stats().deaths == 0u);
 }
 
+// The worker is further than the master, who has not read what it answered.
+struct ahead_of_its_master
+{
+    ahead_of_its_master()
+    {
+        for (int i = 0; i < 200; ++i) // short ones: it may have several
+            m.submit(&square, i);
+        m.run();
+        first = m.submit(tries(1), &hold, begun, first_gate);
+        second = m.submit(tries(1), &hold, begun, second_gate);
+        BOOST_REQUIRE(eventually([&] { return *begun == 1; }));
+        *first_gate = 1;
+        BOOST_REQUIRE(eventually([&] { return *begun == 2; }));
+    }
+    counter begun{0}, first_gate{0}, second_gate{0};
+    master m{sturdy(1)};
+    handle<int> first, second;
+};
+
+BOOST_AUTO_TEST_CASE(
+    what_runs_behind_an_unread_answer_is_cancelled_all_the_same)
+{
+    ahead_of_its_master it;
+    BOOST_TEST(it.second.cancel());
+    BOOST_TEST(it.first.get() != 0);
+    const auto next = it.m.submit(&square, 3);
+    BOOST_TEST(next.wait_until(std::chrono::steady_clock::now() + 10s));
+    *it.second_gate = 1;
+}
+
+BOOST_AUTO_TEST_CASE(who_runs_behind_an_unread_answer_is_not_killed_for_it)
+{
+    ahead_of_its_master it;
+    BOOST_TEST(it.first.cancel());
+    BOOST_CHECK_THROW(it.first.get(), common::cancelled);
+    *it.second_gate = 1;
+    BOOST_TEST(it.second.get() != 0);
+    BOOST_TEST(staff(it.m).workers().front().launches == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(a_role_that_nobody_could_ever_serve_is_refused)
 {
     BOOST_CHECK_THROW(master(sturdy(0)), std::invalid_argument);
