@@ -191,7 +191,7 @@ public:
     {
         for (;;) // each turn delivers, waits for a chunk, or ends
         {
-            if (values_ != current_.values.end() || error_ < errors())
+            if (value_ < current_.values.size() || error_ < errors())
                 return one();
             if (current_error_)
                 std::rethrow_exception(std::exchange(current_error_, nullptr));
@@ -317,7 +317,7 @@ private:
         auto one = std::move(*first);
         sent_.erase(first);
         current_ = {};
-        error_ = place_ = 0;
+        value_ = error_ = place_ = 0;
         try
         {
             current_ = one.answer.get();
@@ -326,23 +326,16 @@ private:
         }
         catch (const common::worker_died&)
         {
-            if (one.items.size() == 1)
-                current_error_ = std::current_exception();
-            else
-                split(std::move(one.items));
+            split(std::move(one.items));
         }
         catch (const common::timed_out&)
         {
-            if (one.items.size() == 1)
-                current_error_ = std::current_exception();
-            else
-                split(std::move(one.items));
+            split(std::move(one.items));
         }
         catch (...)
         {
             current_error_ = std::current_exception();
         }
-        values_ = current_.values.begin();
     }
 
     auto wait_for_any()
@@ -357,8 +350,14 @@ private:
         return found;
     }
 
+    // In a handler.  One by one, to find which of them it was.
     void split(std::vector<item> items)
     {
+        if (items.size() == 1)
+        {
+            current_error_ = std::current_exception();
+            return;
+        }
         std::deque<sent> single;
         for (auto& one : items)
             single.push_back(send({std::move(one)}));
@@ -386,9 +385,9 @@ private:
         const auto place = place_++;
         if (error_ < errors() && current_.errors[error_].first == place)
             current_.errors[error_++].second.rethrow();
-        if (values_ == current_.values.end())
+        if (value_ == current_.values.size())
             throw common::malformed("a chunk came back with results missing");
-        return std::move(*values_++);
+        return std::move(current_.values[value_++]);
     }
 
     Pool& pool_;
@@ -400,10 +399,8 @@ private:
     std::exception_ptr input_error_; // until it is reported
     bool input_failed_ = false;
     std::deque<sent> sent_;
-    result current_; // being read: at place_, values_ and error_
-    std::size_t place_ = 0, error_ = 0;
-    typename std::vector<value_type>::iterator values_ =
-        current_.values.begin();
+    result current_; // being read: at place_, value_ and error_
+    std::size_t place_ = 0, value_ = 0, error_ = 0;
     std::exception_ptr current_error_;
 };
 

@@ -407,6 +407,27 @@ BOOST_AUTO_TEST_CASE(a_map_of_a_pool_that_is_shut_down_says_so)
     BOOST_CHECK_THROW(all_of(p.map(up_to(3), square)), common::closed);
 }
 
+// Its bad item is to be found, but nobody takes tasks any more.
+BOOST_AUTO_TEST_CASE(a_chunk_that_cannot_be_split_is_an_error_and_the_end)
+{
+    pool p(with(1));
+    auto how = chunks_of(4);
+    how.window = 2;
+    const auto second_dies = [](int x) {
+        if (x == 5)
+            ::raise(SIGKILL);
+        return x;
+    };
+    auto all = p.map(up_to(8), second_dies, how);
+    BOOST_TEST(all.next().value() == 0);
+    BOOST_REQUIRE(eventually([&] { return p.stats().poisoned == 1; }));
+    p.shutdown(worker_pool::shutdown_mode::graceful);
+    for (int i = 1; i < 4; ++i)
+        BOOST_TEST(all.next().value() == i);
+    BOOST_CHECK_THROW(static_cast<void>(all.next()), common::closed);
+    BOOST_TEST(!all.next().has_value());
+}
+
 BOOST_AUTO_TEST_CASE(maps_of_several_threads_do_not_disturb_each_other)
 {
     pool p(with(2));
