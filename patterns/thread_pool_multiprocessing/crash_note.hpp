@@ -106,7 +106,9 @@ private:
     static void on_signal(int signal, siginfo_t* about, void*)
     {
         // A signal from elsewhere says nothing about this thread.
-        const bool sent = about->si_code == SI_USER;
+        const bool sent = about->si_code == SI_USER ||
+                          about->si_code == SI_TKILL ||
+                          about->si_code == SI_QUEUE;
         write(sent && about->si_pid != process_ ? 0 : slot_);
         ::signal(signal, SIG_DFL);
         sigset_t this_one;

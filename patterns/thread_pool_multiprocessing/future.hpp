@@ -30,6 +30,8 @@ class future
 {
 public:
     future() = default;
+    future(future&&) = default; // a result is taken once: no copies
+    future& operator=(future&&) = default;
 
     bool valid() const { return ticket_ != nullptr; }
 
@@ -42,8 +44,8 @@ public:
     R get()
     {
         require();
-        return std::exchange(ledger_, nullptr)
-            ->finish(std::exchange(ticket_, nullptr), &future::result);
+        auto& from = *ticket_->home;
+        return from.finish(std::move(ticket_), &future::result);
     }
 
     void wait() const { wait_until(time_point::max()); }
@@ -53,7 +55,7 @@ public:
     bool wait_until(time_point deadline) const
     {
         require();
-        return ledger_->wait_until(*ticket_, deadline);
+        return ticket_->home->wait_until(*ticket_, deadline);
     }
     template <class Rep, class Period>
     bool wait_for(std::chrono::duration<Rep, Period> time) const
@@ -99,7 +101,6 @@ private:
     }
 
     common::executor::ticket_ptr ticket_;
-    std::shared_ptr<common::ledger> ledger_;
     std::weak_ptr<common::executor> executor_;
 };
 

@@ -180,15 +180,15 @@ public:
             {how.attempts == 0 ? options_.attempts : how.attempts, 0,
              how.soft_deadline, how.hard_deadline},
             f, std::decay_t<A>(arguments)...);
-        answer.ledger_ = executor_->shared_ledger();
         answer.executor_ = executor_;
         return answer;
     }
 
     /// The results of `function` for each item of a range, in order.  Items
     /// travel in chunks of `chunk`; 0: so many that each thread gets eight.
-    /// Throws what the first item threw that failed; a chunk that crashed is
-    /// run again item by item, so that one item alone is charged.
+    /// Throws what the first item threw that failed, and takes back what does
+    /// not run by then; a chunk that crashed is run again item by item, so that
+    /// one item alone is charged.
     template <std::ranges::input_range Range, class F>
     auto map(Range&& range, F function, std::size_t chunk = 0)
     {
@@ -214,9 +214,7 @@ public:
         }
         catch (...)
         {
-            for (const auto& one : sent)
-                if (one.valid())
-                    one.cancel();
+            take_back(sent);
             throw;
         }
         return results;
@@ -258,7 +256,6 @@ private:
     void receive(future<std::vector<R>>& one, const F& function,
                  std::vector<Item> items, std::vector<R>& results)
     {
-        std::vector<future<std::vector<R>>> again;
         try
         {
             for (auto&& value : one.get())
@@ -270,10 +267,27 @@ private:
             if (items.size() == 1)
                 throw;
         }
-        for (auto& item : items)
-            again.push_back(send(function, std::vector<Item>{item}, 1));
-        for (auto& each : again)
-            results.push_back(std::move(each.get().front()));
+        std::vector<future<std::vector<R>>> again;
+        try
+        {
+            for (auto& item : items)
+                again.push_back(send(function, std::vector<Item>{item}, 1));
+            for (auto& each : again)
+                results.push_back(std::move(each.get().front()));
+        }
+        catch (...)
+        {
+            take_back(again);
+            throw;
+        }
+    }
+
+    template <class R>
+    static void take_back(const std::vector<future<R>>& all)
+    {
+        for (const auto& one : all)
+            if (one.valid())
+                one.cancel();
     }
 
     static const pool_options& checked(const pool_options& options)

@@ -11,16 +11,20 @@
 
 #include "patterns/thread_pool_multiprocessing/thread_pool_multiprocessing.hpp"
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -293,16 +297,28 @@ BOOST_AUTO_TEST_CASE(where_nobody_knows_who_did_it_all_are_charged)
 
 BOOST_AUTO_TEST_CASE(a_signal_sent_from_outside_blames_no_thread)
 {
-    pool p(sturdy({1, 2}));
-    const counter begun{0}, gate{0};
-    auto first = p.submit(&charged, begun, gate);
-    auto second = p.submit(&charged, begun, gate);
-    BOOST_REQUIRE(eventually([&] { return *begun == 2; }));
-    ::kill(p.stats().workers.at(0).pid, SIGSEGV);
-    BOOST_REQUIRE(eventually([&] { return *begun == 4; }));
-    *gate = 1;
-    BOOST_TEST(first.get() == 1u);
-    BOOST_TEST(second.get() == 1u);
+    const auto last_thread_of = [](pid_t one) {
+        pid_t result = one;
+        for (const auto& task : std::filesystem::directory_iterator(
+                 "/proc/" + std::to_string(one) + "/task"))
+            result = std::max(result, std::stoi(task.path().filename()));
+        return result;
+    };
+    for (const bool to_thread : {false, true})
+    {
+        pool p(sturdy({1, 2}));
+        const counter begun{0}, gate{0};
+        auto first = p.submit(&charged, begun, gate);
+        auto second = p.submit(&charged, begun, gate);
+        BOOST_REQUIRE(eventually([&] { return *begun == 2; }));
+        const pid_t process = p.stats().workers.at(0).pid;
+        ::syscall(SYS_tgkill, process,
+                  to_thread ? last_thread_of(process) : process, SIGSEGV);
+        BOOST_REQUIRE(eventually([&] { return *begun == 4; }));
+        *gate = 1;
+        BOOST_TEST(first.get() == 1u);
+        BOOST_TEST(second.get() == 1u);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_chunk_of_a_map_that_crashes_is_run_item_by_item)
@@ -329,6 +345,26 @@ BOOST_AUTO_TEST_CASE(a_chunk_of_a_map_that_crashes_is_run_item_by_item)
                           },
                           10),
                       common::worker_died);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_map_has_no_use_for_any_more_is_taken_back)
+{
+    const counter begun{0};
+    {
+        pool p(sturdy({1, 1}, 1));
+        std::vector<std::pair<int, counter>> items;
+        for (int i = 0; i < 500; ++i)
+            items.emplace_back(i, begun);
+        const auto first_dies = [](std::pair<int, counter> one) {
+            if (one.first == 0)
+                std::abort();
+            ++*one.second;
+            ::poll(nullptr, 0, 1);
+            return one.first;
+        };
+        BOOST_CHECK_THROW(p.map(items, first_dies, 500), common::worker_died);
+    }
+    BOOST_TEST(*begun < 400); // not all of it
 }
 
 BOOST_AUTO_TEST_CASE(a_stuck_thread_is_ended_and_its_neighbours_are_not_charged)
