@@ -82,15 +82,6 @@ struct report
     cost spent{};
 };
 
-/// What an engine can do beyond carrying tasks.
-struct capabilities
-{
-    bool reports_losses = false;  // else the master needs deadlines of its own
-    bool enforces_limits = false; // deadline and silence
-    bool drops = false;           // running tasks, with their workers
-    bool resizes = false;
-};
-
 /// What carries tasks to workers, and their ends back.
 ///
 /// The master plans and remembers; an engine moves bytes, and knows workers.
@@ -131,7 +122,8 @@ public:
         return true;
     }
 
-    virtual capabilities can() const = 0;
+    /// Whether it ends what is past its deadline, or silent for too long.
+    virtual bool enforces_limits() const = 0;
 };
 
 } // namespace master_worker

@@ -36,10 +36,6 @@ struct unwrapped<handle<R>>
     using type = R;
 };
 
-} // namespace detail
-
-namespace detail {
-
 /// Lets the parts of this header at the record of a handle.
 struct access
 {

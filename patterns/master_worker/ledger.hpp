@@ -241,7 +241,7 @@ private:
         check_role(how.role);
         check(how);
         if ((how.deadline.count() > 0 || how.silence.count() > 0) &&
-            !engine_->can().enforces_limits)
+            !engine_->enforces_limits())
             throw std::invalid_argument("this engine enforces no limits");
     }
 

@@ -126,7 +126,7 @@ public:
                    [role](const auto& one) { return one->role == role; });
     }
 
-    capabilities can() const override { return {true, true, true, true}; }
+    bool enforces_limits() const override { return true; }
 
     std::vector<worker_info> workers() const
     {

@@ -98,7 +98,7 @@ public:
     }
     void drop(std::uint64_t) override {}
     void resize(unsigned, unsigned) override {}
-    master_worker::capabilities can() const override { return {}; }
+    bool enforces_limits() const override { return false; }
 
 private:
     std::span<std::byte> room(std::size_t size) override
