@@ -70,13 +70,16 @@ struct services
         f();
     }
 
-    /// Waits for what the callback thread was given; the last of its life.
+    /// Waits for what the callback thread was given, unless a callback asks;
+    /// the last of its life.
     void end_callbacks()
     {
         {
             const std::lock_guard hold(mutex_);
             ended_ = true;
         }
+        if (callbacks_.get_executor().running_in_this_thread())
+            return; // ~pool, of another thread, waits for it
         std::call_once(joined_, [this] { callbacks_.join(); });
     }
 

@@ -87,9 +87,8 @@ public:
     requires(!std::is_arithmetic_v<Init>)
         pool(const pool_options& options, Init init, A... arguments)
         : options_(checked(options))
-        , services_(std::make_shared<detail::services>(translate(options),
-                                                       enter(std::move(init)),
-                                                       std::move(arguments)...))
+        , services_(std::make_shared<detail::services>(
+              translate(options), std::move(init), std::move(arguments)...))
     {
         services_->executor.shared_ledger()->owner = services_;
     }
@@ -165,8 +164,9 @@ public:
         return map(std::forward<Range>(range), std::forward<F>(function), how);
     }
 
-    /// Ends the pool within `limit`, whatever tasks do; afterwards submit
-    /// throws common::closed.  Returns whether nothing had to be killed.
+    /// Ends the pool within `limit`, whatever tasks do, and waits for callbacks
+    /// (unless it is one that calls this); afterwards submit throws
+    /// common::closed.  Returns whether nothing had to be killed.
     bool shutdown(shutdown_mode mode,
                   std::chrono::milliseconds limit = std::chrono::seconds(60))
     {
@@ -201,6 +201,9 @@ private:
             throw std::invalid_argument(
                 "a pool holds 1 to 100000 tasks at a time, not " +
                 std::to_string(options.capacity));
+        // Pools within tasks of pools: a mistake must not fill the machine.
+        if (common::nesting_depth() >= 8)
+            throw std::logic_error("pools are nested eight levels deep");
         return options;
     }
 
@@ -217,15 +220,6 @@ private:
         result.priorities = 3;
         result.limits = options.recycle;
         return result;
-    }
-
-    // Pools within tasks of pools: a mistake there must not fill the machine.
-    template <class Init>
-    static auto enter(Init init)
-    {
-        if (common::nesting_depth() >= 8)
-            throw std::logic_error("pools are nested eight levels deep");
-        return init;
     }
 
     pool_options options_;

@@ -505,6 +505,26 @@ BOOST_AUTO_TEST_CASE(submit_after_shutdown_says_closed)
     }
 }
 
+// It cannot wait for itself; who destroys the pool does.
+BOOST_AUTO_TEST_CASE(a_callback_may_shut_its_pool_down)
+{
+    for (int i = 0; i < 20; ++i)
+    {
+        pool p(with(1));
+        auto next = p.submit(&square, 3).then([&p](worker_pool::future<int> f) {
+            p.shutdown(shutdown_mode::graceful);
+            return f.get();
+        });
+        auto last = next.then([](worker_pool::future<int> f) {
+            ::poll(nullptr, 0, 2); // the pool is to wait for this
+            return f.get() + 1;
+        });
+        next = {};
+        BOOST_TEST(last.wait_for(20s));
+        BOOST_TEST(last.get() == 10);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(submit_and_cancel_at_once_then_shutdown)
 {
     pool p(with(1));
