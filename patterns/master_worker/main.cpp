@@ -121,7 +121,7 @@ int main(int argc, char* argv[])
         if (size < 1 || size > 18)
             throw common::usage_error("--queens must be 1 to 18, not " +
                                       std::to_string(size));
-        ::signal(SIGXFSZ, SIG_IGN); // a full disk is an error, not the end
+        ::signal(SIGXFSZ, SIG_IGN); // ulimit -f: an error, and not the end
         master_worker::master_options options;
         options.workers = {line.workers};
         options.payload = 4096; // a task is a board, and its result a number

@@ -116,7 +116,8 @@ int main(int argc, char* argv[])
 
     return line.run(argc, argv, [&](common::run_statistics& statistics) {
         const view what{side("width", width), side("height", height)};
-        common::new_file file(output); // or no work is done for nothing
+        common::new_file file(output); // first: what cannot be written is told
+                                       // before anything is painted
         // tag::team[]
         auto staff = parallel_execution::team::staff(line.workers);
         parallel_execution::options how;

@@ -82,11 +82,12 @@ int read(common::crew_member me, consumer<file> files, producer<chunk> out,
             }
             lines += got.substr(whole);
         }
+        const int why = errno; // before a push changes it
         if (!lines.empty())
             out.push({one->number, number++, lines});
         if (from.bad() || !from.eof())
             errors.push({one->number, ~0u, 0, 0,
-                         one->path + ": " + std::strerror(errno)});
+                         one->path + ": " + std::strerror(why)});
         chaos.after(one->number, one.redelivered());
         one.acknowledge();
     }

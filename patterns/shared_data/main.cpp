@@ -24,13 +24,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// Whether the bank closes meanwhile.
 bool closed_within(const bank::branches& b, common::clock::duration time)
 {
     return b.notices->changed.wait_until([&] { return b.notices->closed != 0; },
                                          common::clock::now() + time);
 }
 
-// Goes round the branches until all is done; then waits for the evening.
+// Goes round the branches, from `first` on, until it has found nothing left to
+// do in all of them; then waits for the bank to close.
 void work(const bank::branches& b, unsigned first)
 {
     for (std::size_t at = first, idle = 0; idle < b.size(); ++at)
@@ -76,7 +78,8 @@ common::crew::options staff(const common::program_line& line)
 
 // Until all transfers are done; main audits, too.  Throws common::exhausted
 // when the dead cannot be replaced any more.
-void await_evening(const bank::branches& b, std::future<std::string>& broken)
+void await_last_transfer(const bank::branches& b,
+                         std::future<std::string>& broken)
 {
     for (bool all_done = false; !all_done;) // ends with the last transfer
     {
@@ -134,7 +137,7 @@ int main(int argc, char* argv[])
             staff(line),
             {{}, [&](const std::string& cause) { broken.set_value(cause); }},
             &serve, b, line.workers);
-        await_evening(b, why);
+        await_last_transfer(b, why);
         statistics.deaths = crew.deaths();
         notices.closed = 1;
         notices.changed.notify_all();
