@@ -87,9 +87,6 @@ public:
     {
         ticket& t = *mine;
         std::unique_lock hold(lock_);
-        if (std::exchange(t.taken, true))
-            throw std::logic_error("this result has been taken already, by a "
-                                   "copy of its future");
         if (t.end.load() != outcome::pending || t.watched() ||
             peek(t) != outcome::value)
         {
@@ -268,7 +265,6 @@ private:
             spares_.size() >= 4096 || gone_)
             return;
         t->watched_by = nullptr;
-        t->taken = false;
         t->end.store(outcome::pending, std::memory_order_relaxed);
         spares_.push_back(std::move(t));
     }

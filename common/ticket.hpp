@@ -62,7 +62,6 @@ struct ticket
     std::atomic<outcome> end{outcome::pending}; // set once, under the lock
     outcome revoked_as = outcome::cancelled;
     bool special = false; // has something of what few tasks need: see below
-    bool taken = false;   // the result, by whoever asked first; under the lock
     watcher* watched_by = nullptr;
     const std::shared_ptr<ledger> home; // lives until all its tickets are gone
     std::size_t size = 0;

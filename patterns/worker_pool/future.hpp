@@ -176,6 +176,8 @@ class future
 {
 public:
     future() = default;
+    future(future&&) = default; // a result is taken once: no copies
+    future& operator=(future&&) = default;
 
     bool valid() const { return ticket_ != nullptr || local_ != nullptr; }
 
@@ -238,14 +240,16 @@ public:
     }
 
     /// Takes the task back if it does not run yet.  If it does, and `force` is
-    /// set, its worker is killed and replaced; nobody else is hurt.
+    /// set, its worker is killed and replaced; nobody else is hurt.  Of a
+    /// continuation: the task that it continues; it runs, and is told.
     cancel_result cancel(bool force = false) const
     {
-        const auto services = ticket_ ? home().lock() : nullptr;
+        const auto& task = local_ ? continued_ : ticket_;
+        const auto services = task ? home().lock() : nullptr;
         if (!services)
             return cancel_result::refused;
-        const bool ran = ticket_->home->running(*ticket_);
-        if (!services->executor.cancel(ticket_, force))
+        const bool ran = task->home->running(*task);
+        if (!services->executor.cancel(task, force))
             return cancel_result::refused;
         return ran ? cancel_result::while_it_ran : cancel_result::before_it_ran;
     }
@@ -262,6 +266,7 @@ public:
         future<next> result;
         const auto from = home();
         result.local_ = std::make_shared<detail::local_result<next>>(from);
+        result.continued_ = local_ ? continued_ : ticket_;
         const auto mine = std::make_shared<future>(std::move(*this));
         const std::function<void()> run = [mine, f, local = result.local_] {
             local->compute([&] { return F(f)(std::move(*mine)); });
@@ -316,6 +321,7 @@ private:
 
     common::executor::ticket_ptr ticket_;
     std::shared_ptr<detail::local_result<R>> local_;
+    common::executor::ticket_ptr continued_; // where local_ is a continuation
 };
 
 /// The futures in the order in which they get done:
