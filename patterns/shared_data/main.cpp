@@ -13,9 +13,12 @@
 #include "common/options.hpp"
 
 #include <cstdint>
+#include <exception>
+#include <future>
 #include <iomanip>
 #include <iostream>
 #include <stdexcept>
+#include <string>
 
 namespace {
 
@@ -72,11 +75,14 @@ common::crew::options staff(const common::program_line& line)
     return result;
 }
 
-// Until all transfers are done; main audits, too.
-void await_evening(const bank::branches& b)
+// Until all transfers are done; main audits, too.  Throws what `broken` says
+// when there is nobody left to do them.
+void await_evening(const bank::branches& b, std::future<void> broken)
 {
     for (bool all_done = false; !all_done;) // ends: each transfer gets done
     {
+        if (broken.wait_for(0s) == std::future_status::ready)
+            broken.get();
         closed_within(b, 5ms);
         all_done = true;
         for (std::size_t i = 0; i < b.size(); ++i)
@@ -124,8 +130,14 @@ int main(int argc, char* argv[])
         p.chaos = line.chaos;
         const auto b = bank::open(p);
         auto& notices = *b.notices;
-        common::crew crew(staff(line), {}, &serve, b, line.workers);
-        await_evening(b);
+        std::promise<void> broken; // set when workers cannot be kept alive
+        const common::crew::events events{
+            {}, [&](const std::string& cause) {
+                broken.set_exception(
+                    std::make_exception_ptr(common::exhausted(cause)));
+            }};
+        common::crew crew(staff(line), events, &serve, b, line.workers);
+        await_evening(b, broken.get_future());
         statistics.deaths = crew.deaths();
         notices.closed = 1;
         notices.changed.notify_all();

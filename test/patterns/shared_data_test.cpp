@@ -13,8 +13,10 @@
 #include "patterns/shared_data/shared_data.hpp"
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -557,6 +559,23 @@ BOOST_AUTO_TEST_CASE(the_death_of_the_program_ends_its_workers)
     BOOST_TEST(bank.wait().signal == SIGKILL);
     for (const pid_t one : workers)
         BOOST_TEST(eventually([&] { return !alive(one); }));
+}
+
+BOOST_AUTO_TEST_CASE(workers_that_cannot_be_replaced_end_the_program)
+{
+    running bank({{program("shared_data"), "--transfers", "1000000000000",
+                   "--workers", "2"}});
+    BOOST_TEST(eventually([&] { return workers_of(bank.pid()).size() == 3; }));
+    const rlimit none{3, 3};
+    ::prlimit(bank.pid(), RLIMIT_NOFILE, &none, nullptr);
+    for (const pid_t one : workers_of(bank.pid()))
+        ::kill(one, SIGKILL);
+    BOOST_TEST(eventually([&] { return !alive(bank.pid()); }));
+    ::kill(bank.pid(), SIGKILL);
+    const auto end = bank.wait();
+    BOOST_TEST(end.code == 1);
+    BOOST_TEST(end.err.find("no replacement") != std::string::npos);
+    BOOST_TEST(std::count(end.err.begin(), end.err.end(), '\n') == 1);
 }
 
 BOOST_AUTO_TEST_CASE(few_accounts_and_no_transfers_are_fine)
