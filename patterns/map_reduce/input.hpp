@@ -327,7 +327,9 @@ private:
     recipe what_;
 };
 
-/// The numbers [first, last) as input, `split_size` in a split.
+/// The numbers [first, last) as input, `split_size` in a split.  Throws
+/// std::invalid_argument for a range that is none, or of too many splits for
+/// any machine.
 class indexes
 {
 public:
@@ -342,6 +344,12 @@ public:
             throw std::invalid_argument("no range: " + std::to_string(first) +
                                         " to " + std::to_string(last) + " by " +
                                         std::to_string(split_size));
+        constexpr std::uint64_t most = 1u << 24;
+        if ((last - first) / split_size >= most)
+            throw std::invalid_argument(
+                std::to_string((last - first) / split_size) +
+                " splits; there may be " + std::to_string(most) +
+                ": make them larger");
     }
 
     std::vector<split::recipe> splits() const

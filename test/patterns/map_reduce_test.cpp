@@ -218,6 +218,8 @@ BOOST_AUTO_TEST_CASE(a_range_without_size_is_refused)
 {
     BOOST_CHECK_THROW(indexes(0, 10, 0), std::invalid_argument);
     BOOST_CHECK_THROW(indexes(10, 0, 1), std::invalid_argument);
+    BOOST_CHECK_THROW(indexes(0, ~std::uint64_t{0}, 1), std::invalid_argument);
+    BOOST_CHECK_NO_THROW(indexes(0, ~std::uint64_t{0}, std::uint64_t{1} << 60));
 }
 
 BOOST_AUTO_TEST_CASE(wherever_a_file_is_cut_each_record_is_in_one_split)

@@ -344,7 +344,7 @@ BOOST_AUTO_TEST_CASE(random_words_in_its_memory_are_survived)
 
 BOOST_AUTO_TEST_CASE(text_may_come_from_a_string_of_the_library)
 {
-    map<string<16>, int> ages(10);
+    map<shared_data::string<16>, int> ages(10);
     const std::string name = "Ada";
     ages.insert(name, 36);
     BOOST_TEST((ages.find(name) == 36));
