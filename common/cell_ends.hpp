@@ -142,13 +142,6 @@ public:
         return now.lap;
     }
 
-    /// The lap that the next use of the cell will have.
-    std::uint64_t next_lap(unsigned index) const
-    {
-        auto last = table_.control(index);
-        return ++last.lap;
-    }
-
     /// Takes a task back.  Returns what became of it: revoked(0), it will not
     /// run; revoked(w), it ran in worker w, who must be killed now; or what it
     /// was before, when it was final already.

@@ -180,8 +180,9 @@ public:
                 ledger_->forget(*mine);
                 throw;
             }
-            lane.publish(mine->cell, id, size, flags,
-                         !how.quiet || size > 4096); // that took a while
+            mine->lap =
+                lane.publish(mine->cell, id, size, flags,
+                             !how.quiet || size > 4096); // that took a while
             ledger_->enter(mine); // while the worker is at it already
         }
         if (how.limited())

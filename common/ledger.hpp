@@ -73,11 +73,20 @@ public:
         const auto behind =
             submitted_.load(std::memory_order_relaxed) - mine->number;
         if (behind == 0)
-            beat(); // its worker is only just reading it
+        {
+            relax(); // its worker is only just reading it
+            for (int looks = 0; looks < 8; ++looks)
+            {
+                relax();
+                if (over(*mine))
+                    break;
+            }
+        }
         else if (behind >= 2 * stride::length)
             stride_.step(table, mine->lane, mine->cell,
                          [](cell_control next) { return next.final(); });
-        wait_until(*mine, time_point::max());
+        if (!over(*mine))
+            wait_until(*mine, time_point::max());
         return take(std::move(mine), std::move(use));
     }
 
@@ -87,8 +96,7 @@ public:
     {
         ticket& t = *mine;
         std::unique_lock hold(lock_);
-        if (t.end.load() != outcome::pending || t.watched() ||
-            peek(t) != outcome::value)
+        if (!holds_value(t))
         {
             settle(t);
             hold.unlock();
@@ -99,8 +107,9 @@ public:
         {
             std::array<std::byte, cell::small_output> small;
             std::memcpy(&small, table.at(t.cell).output, sizeof small);
-            close(t, outcome::value, &mine);
-            recycle(mine);
+            lanes_[t.lane].release(t.cell);
+            ++finished_;
+            part_with(mine);
             hold.unlock();
             static const ticket none(nullptr); // it may serve another one
             return use(outcome::value, none, std::span(small).first(size));
@@ -153,6 +162,8 @@ public:
 private:
     friend class executor;
 
+    static constexpr std::size_t most_spares = 4096;
+
     // A ticket with a cell for it.  Null at the deadline.
     ticket_ptr reserve(std::unique_lock<short_lock>& hold, time_point deadline,
                        const task_options& how)
@@ -184,7 +195,6 @@ private:
                 auto mine = take_spare();
                 mine->cell = *index;
                 mine->lane = how.priority;
-                mine->lap = lane.next_lap(*index);
                 mine->number = count(submitted_);
                 mine->allowed = how.attempts;
                 mine->watched_by = how.watched_by;
@@ -231,6 +241,15 @@ private:
         return result;
     }
 
+    // Its value is in its cell, for who asks for it.
+    bool holds_value(const ticket& t) const
+    {
+        const auto now = table.control(t.cell);
+        return now.lap == t.lap && now.is == cell_control::state::done &&
+               t.end.load(std::memory_order_relaxed) == outcome::pending &&
+               !t.watched() && result_of(t, now) == outcome::value;
+    }
+
     // A cell whose task is over, or that another thread has given back.
     bool harvestable(const submitter& lane) const
     {
@@ -256,13 +275,32 @@ private:
         return moved;
     }
 
+    // The value has been taken, by who has `mine`.  Where nobody else has the
+    // ticket it serves another task; the lock keeps it so.
+    void part_with(ticket_ptr& mine)
+    {
+        auto& held = by_cell_[mine->cell];
+        mine->kept.clear();
+        if (mine->references.load(std::memory_order_acquire) != 2 ||
+            mine->special || spares_.size() >= most_spares || gone_)
+        {
+            mine->end.store(outcome::value, std::memory_order_release);
+            held = nullptr;
+            return;
+        }
+        held.detach(); // no need to count atomically
+        mine->references.store(1, std::memory_order_relaxed);
+        mine->taken = false;
+        spares_.push_back(std::move(mine));
+    }
+
     // Takes it over to serve another task, if nobody else has it any more.
     // Not after the end: tickets keep the ledger alive.  Nor where a user gave
     // something with it, which must not end under the lock.
     void recycle(ticket_ptr& t)
     {
         if (t->references.load(std::memory_order_acquire) != 1 || t->special ||
-            spares_.size() >= 4096 || gone_)
+            spares_.size() >= most_spares || gone_)
             return;
         t->watched_by = nullptr;
         t->end.store(outcome::pending, std::memory_order_relaxed);
@@ -302,9 +340,8 @@ private:
         close(t, end);
     }
 
-    // Under the lock: its end, which is known.  `mine` is a pointer to it that
-    // the caller has.
-    void close(ticket& t, outcome end, const ticket_ptr* mine = nullptr)
+    // Under the lock: its end, which is known.
+    void close(ticket& t, outcome end)
     {
         if (table.control(t.cell).final()) // no worker has it any more
             lanes_[t.lane].release(t.cell);
@@ -314,12 +351,6 @@ private:
         auto& held = by_cell_[t.cell];
         if (t.watched())
             due_.push_back(std::move(held));
-        else if (mine != nullptr &&
-                 t.references.load(std::memory_order_acquire) == 2)
-        {
-            held.detach(); // the other one is the caller's: no need to
-            t.references.store(1, std::memory_order_relaxed); // do it at once
-        }
         else
             held = nullptr;
     }

@@ -115,35 +115,14 @@ public:
     requires(!std::is_same_v<std::decay_t<F>, task_options>) auto submit(
         F&& function, A&&... arguments)
     {
-        return submit(task_options{}, std::forward<F>(function),
-                      std::forward<A>(arguments)...);
+        return send(plain_, std::forward<F>(function),
+                    std::forward<A>(arguments)...);
     }
     template <class F, class... A>
     auto submit(const task_options& how, F&& function, A&&... arguments)
     {
-        const common::executor::task_options plain{
-            how.attempts == 0 ? options_.attempts : how.attempts,
-            static_cast<unsigned>(how.priority), how.soft_deadline,
-            how.hard_deadline};
-        using what = std::decay_t<F>;
-        using result = common::result_of<what, std::decay_t<A>...>;
-        future<result> answer;
-        const what f(std::forward<F>(function)); // decays functions, too
-        answer.ticket_ = services_->executor.submit_until(
-            options_.when_full == overflow::block ? time_point::max()
-                                                  : time_point::min(),
-            plain, f, std::decay_t<A>(arguments)...);
-        if (answer.ticket_)
-            return answer;
-        if (options_.when_full == overflow::reject)
-            throw common::full("the pool has " +
-                               std::to_string(options_.capacity) +
-                               " unfinished tasks already");
-        answer.local_ =
-            std::make_shared<detail::local_result<result>>(services_);
-        answer.local_->compute(
-            [&]() -> result { return f(std::decay_t<A>(arguments)...); });
-        return answer;
+        return send(translate(how, options_.attempts),
+                    std::forward<F>(function), std::forward<A>(arguments)...);
     }
 
     /// The results of `function` for each item of a range, in order.  Items
@@ -222,7 +201,40 @@ private:
         return result;
     }
 
+    static common::task_options translate(const task_options& how,
+                                          unsigned attempts)
+    {
+        return {how.attempts == 0 ? attempts : how.attempts,
+                static_cast<unsigned>(how.priority), how.soft_deadline,
+                how.hard_deadline};
+    }
+
+    template <class F, class... A>
+    auto send(const common::task_options& how, F&& function, A&&... arguments)
+    {
+        using what = std::decay_t<F>;
+        using result = common::result_of<what, std::decay_t<A>...>;
+        future<result> answer;
+        const what f(std::forward<F>(function)); // decays functions, too
+        answer.ticket_ = services_->executor.submit_until(
+            options_.when_full == overflow::block ? time_point::max()
+                                                  : time_point::min(),
+            how, f, std::decay_t<A>(arguments)...);
+        if (answer.ticket_)
+            return answer;
+        if (options_.when_full == overflow::reject)
+            throw common::full("the pool has " +
+                               std::to_string(options_.capacity) +
+                               " unfinished tasks already");
+        answer.local_ =
+            std::make_shared<detail::local_result<result>>(services_);
+        answer.local_->compute(
+            [&]() -> result { return f(std::decay_t<A>(arguments)...); });
+        return answer;
+    }
+
     pool_options options_;
+    common::task_options plain_ = translate(task_options{}, options_.attempts);
     int exceptions_ = std::uncaught_exceptions();
     std::shared_ptr<detail::services> services_;
 };
