@@ -285,6 +285,16 @@ public:
     std::vector<std::byte> partial(std::size_t partitions,
                                    Partition partition = {}) const
     {
+        std::vector<std::byte> result;
+        partial(result, partitions, partition);
+        return result;
+    }
+
+    /// The same, in memory that was there before.
+    template <class Partition>
+    void partial(std::vector<std::byte>& result, std::size_t partitions,
+                 Partition partition) const
+    {
         std::vector<std::size_t> sizes(partitions);
         std::vector<std::uint32_t> belongs;
         belongs.reserve(size());
@@ -302,7 +312,7 @@ public:
         std::size_t end = partitions * sizeof(std::uint64_t);
         for (const auto size : sizes)
             end += size;
-        std::vector<std::byte> result(end);
+        result.resize(end);
         std::span<std::byte> rest(result);
         std::vector<common::writer> to;
         for (const auto size : sizes)
@@ -314,7 +324,6 @@ public:
         auto p = belongs.begin();
         for (const entry& one : entries_)
             write_record(to[*p++], one);
-        return result;
     }
 
     /// Emits what a partition of another table holds.  Throws

@@ -52,6 +52,11 @@ struct windows
             offset += done;
         }
     }
+    // Gives the memory of windows back.
+    void discard(std::uint64_t first, std::uint64_t last) const noexcept
+    {
+        memory.memory().discard(first * size, (last - first) * size);
+    }
     std::span<const std::byte> view(std::uint64_t window,
                                     std::uint64_t used) const
     {
@@ -108,9 +113,8 @@ public:
         emitter emit{table_};
         job_.map(split, emit);
         COMMON_FAULT_POINT("map_reduce.mapped");
-        const auto size =
-            store(places_.mapped, split.index(),
-                  table_.partial(places_.partitions, partition_of_keys(job_)));
+        table_.partial(bytes_, places_.partitions, partition_of_keys(job_));
+        const auto size = store(places_.mapped, split.index());
         end(split.index());
         return {size, emit.count, split.bytes(), split.failures(), {}};
     }
@@ -127,9 +131,9 @@ public:
                 table_.merge(partition_of(
                     places_.mapped.view(split, committed[split]), partition));
         COMMON_FAULT_POINT("map_reduce.merged");
-        std::vector<std::uint64_t> marks;
-        const auto size =
-            store(places_.reduced, partition, sorted_results(marks));
+        sort_results();
+        auto marks = encode_results();
+        const auto size = store(places_.reduced, partition);
         end(task);
         return {size, table_.size(), 0, {}, std::move(marks)};
     }
@@ -140,21 +144,24 @@ public:
     {
         const auto task = places_.splits + places_.partitions + range;
         begin(task);
-        std::vector<ranked<Job>> all;
-        std::size_t bytes = 0;
+        // All is reduced: nobody needs these again.
+        places_.mapped.discard(places_.splits * range / places_.partitions,
+                               places_.splits * (range + 1) /
+                                   places_.partitions);
         for (std::uint64_t p = 0; p != slices.size(); ++p)
         {
             const auto [first, last] = slices[p];
             run<Job> one(
                 places_.reduced.view(p, last).subspan(std::min(first, last)));
-            bytes += one.rest.size();
             while (one.next()) // each turn takes a result
-                all.push_back({std::move(one.now)});
+                results_.push_back({std::move(one.now)});
         }
-        sort(all, ordered<Job>{job_});
-        const auto merged = encoded(all, bytes);
+        // Of slices in order this makes one with few surprises for the
+        // processor, other than a sort that begins anew.
+        std::stable_sort(results_.begin(), results_.end(), ordered<Job>{job_});
+        encode_results();
         COMMON_FAULT_POINT("map_reduce.ordered");
-        const auto size = store(places_.merged, range, merged);
+        const auto size = store(places_.merged, range);
         end(task);
         return {size, 0, 0, {}, {}};
     }
@@ -188,6 +195,7 @@ private:
     void begin(std::uint64_t task)
     {
         table_.clear();
+        results_.clear();
         if constexpr (requires { job_.starting(task); })
             job_.starting(task);
     }
@@ -198,9 +206,9 @@ private:
             job_.finishing(task);
     }
 
-    static std::uint64_t store(const windows& to, std::uint64_t window,
-                               std::span<const std::byte> all)
+    std::uint64_t store(const windows& to, std::uint64_t window) const
     {
+        const std::span<const std::byte> all(bytes_);
         if (all.size() > to.size)
             throw memory_exceeded("a result takes " +
                                   std::to_string(all.size()) +
@@ -213,47 +221,48 @@ private:
         return all.size();
     }
 
-    std::vector<std::byte>
-    sorted_results(std::vector<std::uint64_t>& marks) const
+    // The first results of the table, in order.
+    void sort_results()
     {
-        std::vector<ranked<Job>> all;
-        all.reserve(table_.size());
         for (const auto& [one, value] : table_)
             if (auto what = reduced(job_, one, value))
-                all.push_back({{one, std::move(*what)}});
+                results_.push_back({{one, std::move(*what)}});
         const ordered<Job> order{job_};
-        if (limit_ != 0 && limit_ < all.size())
+        if (limit_ != 0 && limit_ < results_.size())
         {
-            const auto end = all.begin() + static_cast<std::ptrdiff_t>(limit_);
-            std::nth_element(all.begin(), end, all.end(), order);
-            all.erase(end, all.end());
+            const auto end =
+                results_.begin() + static_cast<std::ptrdiff_t>(limit_);
+            std::nth_element(results_.begin(), end, results_.end(), order);
+            results_.erase(end, results_.end());
         }
-        sort(all, order);
+        sort(results_, order);
+    }
 
+    // The results as bytes; returns where every 64th begins.
+    std::vector<std::uint64_t> encode_results()
+    {
+        std::vector<std::uint64_t> marks;
         std::size_t size = 0;
-        for (std::size_t i = 0; i != all.size(); ++i)
+        for (std::size_t i = 0; i != results_.size(); ++i)
         {
             if (i % 64 == 0)
                 marks.push_back(size);
-            size += result_codec<Job>::size(all[i].result);
+            size += result_codec<Job>::size(results_[i].result);
         }
-        return encoded(all, size);
-    }
-
-    static std::vector<std::byte> encoded(const std::vector<ranked<Job>>& all,
-                                          std::size_t size)
-    {
-        std::vector<std::byte> bytes(size);
-        common::writer to{bytes};
-        for (const auto& one : all)
+        bytes_.resize(size);
+        common::writer to{bytes_};
+        for (const auto& one : results_)
             result_codec<Job>::write(to, one.result);
-        return bytes;
+        return marks;
     }
 
     Job job_;
     places places_;
     std::size_t limit_;
     table table_;
+    // Kept, for the next task, since memory that is new costs page faults.
+    std::vector<ranked<Job>> results_;
+    std::vector<std::byte> bytes_; // what is stored
 };
 
 } // namespace map_reduce::detail
