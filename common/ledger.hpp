@@ -290,7 +290,6 @@ private:
         }
         held.detach(); // no need to count atomically
         mine->references.store(1, std::memory_order_relaxed);
-        mine->taken = false;
         spares_.push_back(std::move(mine));
     }
 
