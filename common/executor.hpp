@@ -278,7 +278,7 @@ public:
             if (crew_)
                 boost::asio::post(crew_->context(), [this] { relieve(); });
         }
-        return call(ledger::hearing::cells);
+        return call(looked_, ledger::hearing::cells);
     }
 
     /// It will look again, but is held up by handlers of what it found: it is
@@ -288,8 +288,8 @@ public:
     void leave_off()
     {
         looked_out_.store(false);
-        if (ledger_->table.announced())
-            call(); // what it saw in the cells is still announced
+        if (ledger_->table.announced()) // still, as what it saw in the cells
+            call(looked_, ledger::hearing::announcements);
         ledger_->table.say_asleep(true);
         if (!ledger_->table.announced())
             return;
@@ -586,11 +586,22 @@ private:
 
     // Calls back for the tasks that are over, or have news.  Returns for how
     // many.
-    std::size_t call(ledger::hearing how = ledger::hearing::announcements)
+    std::size_t call()
     {
-        std::vector<ticket_ptr> due, news;
+        std::vector<ticket_ptr> due;
+        const auto told = call(due, ledger::hearing::announcements);
+        const std::lock_guard hold(ledger_->lock_);
+        ledger_->recycle(due);
+        return told;
+    }
+
+    // The same; `due` is what the last call has left, to be recycled.
+    std::size_t call(std::vector<ticket_ptr>& due, ledger::hearing how)
+    {
+        std::vector<ticket_ptr> news;
         {
             const std::lock_guard hold(ledger_->lock_);
+            ledger_->recycle(due);
             news = ledger_->hear(how);
             due.swap(ledger_->due_);
         }
@@ -599,27 +610,10 @@ private:
             tell(*t);
         for (const auto& t : news)
             t->on_news();
-        const auto told = due.size() + news.size();
-        if (!due.empty())
-            recycle(due);
-        return told;
-    }
-
-    // Their tickets, and the memory of the list.
-    void recycle(std::vector<ticket_ptr>& due)
-    {
-        std::unique_lock hold(ledger_->lock_);
         for (auto& t : due)
-            ledger_->recycle(t);
-        if (std::any_of(due.begin(), due.end(), [](auto& t) { return t; }))
-        {
-            hold.unlock(); // ends what users gave it
-            due.clear();
-            hold.lock();
-        }
-        due.clear();
-        if (ledger_->due_.empty())
-            ledger_->due_.swap(due);
+            if (t->special)
+                t = nullptr; // not under the lock: ends what users gave it
+        return due.size() + news.size();
     }
 
     static void tell(ticket& t)
@@ -785,6 +779,7 @@ private:
     std::unique_ptr<boost::asio::steady_timer> timer_, relief_;
     std::atomic<bool> looked_out_{false}; // by an event loop
     std::atomic<bool> held_up_{false};
+    std::vector<ticket_ptr> looked_; // the same loop: what it called back for
     std::atomic<std::uint64_t> looks_{0}, wakes_{0};
     std::uint64_t seen_looks_ = 0; // supervising thread, as ...
     unsigned held_up_for_ = 0;     // milliseconds

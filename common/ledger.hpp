@@ -306,6 +306,15 @@ private:
         spares_.push_back(std::move(t));
     }
 
+    // Tickets that the others need not keep: these, or null.
+    void recycle(std::vector<ticket_ptr>& all)
+    {
+        for (auto& t : all)
+            if (t)
+                recycle(t);
+        all.clear();
+    }
+
     // What the cell, which is final, says, checked: a worker wrote it.
     outcome result_of(const ticket& t, cell_control now) const
     {

@@ -9,6 +9,9 @@
 #include "common/executor.hpp"
 #include "common/result.hpp"
 
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/execution/context.hpp>
+#include <boost/asio/query.hpp>
 #include <boost/intrusive_ptr.hpp>
 
 #include <atomic>
@@ -42,12 +45,10 @@ public:
 class call : public revocable, public common::watcher
 {
 public:
-    explicit call(std::shared_ptr<dispatcher> by) : by_(std::move(by)) {}
+    explicit call(std::weak_ptr<dispatcher> by) : by_(std::move(by)) {}
 
-    /// See dispatcher::cancel.
+    /// See dispatcher::cancel.  Does nothing when there is no pool any more.
     void revoke(bool force) final;
-
-    const std::shared_ptr<dispatcher>& pool() const { return by_; }
 
 protected:
     /// Gives the handler what the task came to, or the error.  Once.
@@ -68,10 +69,10 @@ private:
     };
     void over(common::ticket& t) final;
 
-    const std::shared_ptr<dispatcher> by_;
+    const std::weak_ptr<dispatcher> by_;
     std::atomic<stage> stage_{stage::arrived};
-    boost::intrusive_ptr<call> self_;     // from entering until over: workers
-                                          // know it
+    dispatcher* in_ = nullptr;            // from entering until over
+    boost::intrusive_ptr<call> self_;     // the same: workers know it
     common::executor::ticket_ptr ticket_; // of who submits; then of all
     std::unique_ptr<order> what_;         // while it waits
 };
@@ -94,11 +95,12 @@ class dispatcher
 public:
     /// `home`: where most handlers will be.
     template <class Init, class... A>
-    dispatcher(asio::execution_context& home,
+    dispatcher(asio::any_io_executor home,
                const common::executor::options& wanted, overflow when_full,
                Init init, A... arguments)
-        : home_(home)
-        , home_loop_(loop::of(home))
+        : home_(std::move(home))
+        , context_(asio::query(home_, asio::execution::context))
+        , home_loop_(loop::of(context_))
         , uncounted_(std::shared_ptr<loop>(), home_loop_.get())
         , limit_(wanted.table.capacity)
         , when_full_(when_full)
@@ -161,11 +163,12 @@ public:
             one->fail(closed_error());
     }
 
+    const asio::any_io_executor& home() const { return home_; }
     common::executor& work() { return work_; }
 
     std::shared_ptr<loop> loop_of(asio::execution_context& context) const
     {
-        return &context == &home_ ? uncounted_ : loop::of(context);
+        return &context == &context_ ? uncounted_ : loop::of(context);
     }
 
     /// The loop that looks out for results, if one does.  Set by the first,
@@ -238,6 +241,7 @@ private:
     void start(const call_ptr& one, order& what)
     {
         using stage = call::stage;
+        one->in_ = this;
         one->self_ = one;
         try
         {
@@ -288,7 +292,8 @@ private:
         }
     }
 
-    asio::execution_context& home_;
+    const asio::any_io_executor home_;
+    asio::execution_context& context_;
     const std::shared_ptr<loop> home_loop_;
     const std::shared_ptr<loop> uncounted_; // the same: no call outlives it
     std::atomic<const loop*> looking_{nullptr};
@@ -304,14 +309,16 @@ private:
 
 inline void call::revoke(bool force)
 {
-    if (stage_ != stage::over)
-        by_->cancel(this, force);
+    if (stage_ == stage::over)
+        return;
+    if (const auto alive = by_.lock())
+        alive->cancel(this, force);
 }
 
 inline void call::over(common::ticket& t)
 {
     const auto last = std::move(self_);
-    by_->finish(*this, t);
+    in_->finish(*this, t);
 }
 
 /// What a task came to, as its handler gets it.

@@ -14,6 +14,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/query.hpp>
+#include <boost/asio/recycling_allocator.hpp>
 #include <boost/asio/system_context.hpp>
 
 #include <exception>
@@ -67,7 +68,9 @@ template <class R, class Handler, class Executor, bool Anywhere>
 class waiting_handler final : public waiter_for<R>
 {
 public:
-    using allocator_type = asio::associated_allocator_t<Handler>;
+    // Where it says nothing of its own: what asio keeps for its handlers.
+    using recycled = asio::recycling_allocator<void>;
+    using allocator_type = asio::associated_allocator_t<Handler, recycled>;
     using own_allocator = typename std::allocator_traits<
         allocator_type>::template rebind_alloc<waiting_handler>;
     using own_traits = std::allocator_traits<own_allocator>;
@@ -80,7 +83,8 @@ public:
 
     static waiting_handler* make(Handler handler, const Executor& where)
     {
-        own_allocator memory(asio::get_associated_allocator(handler));
+        own_allocator memory(
+            asio::get_associated_allocator(handler, recycled()));
         auto* at = own_traits::allocate(memory, 1);
         try
         {
@@ -133,7 +137,8 @@ private:
     {
         completion left{std::move(handler_), std::move(work_),
                         std::move(this->what)};
-        own_allocator memory(asio::get_associated_allocator(left.handler));
+        own_allocator memory(
+            asio::get_associated_allocator(left.handler, recycled()));
         this->~waiting_handler();
         own_traits::deallocate(memory, this, 1);
         return left;

@@ -77,7 +77,8 @@ public:
         all_.push_back(one);
         if (thread_ == nullptr)
             thread_ = me;
-        shared_ = shared_ || thread_ != me;
+        else if (thread_ != me)
+            thread_ = &all_; // of nobody
     }
 
     /// If the handler still waits: calls `put`, which gives it its result, and
@@ -125,11 +126,7 @@ public:
 
     /// Whether all that waits has begun to wait in the thread that asks: then
     /// no other one would call handlers sooner.
-    bool is_mine() const
-    {
-        const std::lock_guard hold(lock_);
-        return !shared_ && thread_ == this_thread();
-    }
+    bool is_mine() const { return thread_ == this_thread(); }
 
     /// While it lives, results for this loop that its own thread finds are
     /// put into a list, for the finder to dispatch.
@@ -167,10 +164,9 @@ private:
         return here().first == this ? here().second : nullptr;
     }
 
-    mutable common::short_lock lock_; // of all below
+    common::short_lock lock_; // of all below
     bool gone_ = false;
-    bool shared_ = false;          // by several threads
-    const void* thread_ = nullptr; // the first that waited
+    std::atomic<const void*> thread_{nullptr}; // that waited; see enter
     waiters all_;
 };
 

@@ -77,13 +77,25 @@ struct initiation
 {
     using executor_type = asio::any_io_executor;
 
-    executor_type get_executor() const noexcept { return home; }
+    executor_type get_executor() const noexcept { return work->home(); }
 
     template <class Handler>
     void operator()(Handler&& handler, unsigned attempts, options_ptr how,
-                    F function, std::tuple<A...> arguments) const
+                    F function, std::tuple<A...> arguments) const&
     {
-        const boost::intrusive_ptr<call_of<R>> one(new call_of<R>(work));
+        auto again = *this;
+        std::move(again)(std::forward<Handler>(handler), attempts,
+                         std::move(how), std::move(function),
+                         std::move(arguments));
+    }
+    template <class Handler>
+    void operator()(Handler&& handler, unsigned attempts, options_ptr how,
+                    F function, std::tuple<A...> arguments) &&
+    {
+        // The call may be over as soon as it has entered, and the coroutine
+        // that holds this object with it.
+        const auto calls = std::move(work);
+        const boost::intrusive_ptr<call_of<R>> one(new call_of<R>(calls));
         if (auto slot = asio::get_associated_cancellation_slot(handler);
             slot.is_connected())
             slot.assign([one](asio::cancellation_type type) {
@@ -91,35 +103,34 @@ struct initiation
                                       asio::cancellation_type::partial;
                 one->revoke((type & hard) != asio::cancellation_type::none);
             });
-        const auto where = place_of(handler, home);
         order_of<F, A...> what(attempts, std::move(how), std::move(function),
                                std::move(arguments));
+        const auto where = place_of(handler, calls->home());
         if constexpr (std::is_same_v<decltype(where), const executor_type>)
             if (const auto* io =
                     where.template target<asio::io_context::executor_type>())
-                return begin(std::forward<Handler>(handler), *io, one, what);
-        begin(std::forward<Handler>(handler), where, one, what);
+                return begin(std::forward<Handler>(handler), *io, one, what,
+                             calls);
+        begin(std::forward<Handler>(handler), where, one, what, calls);
     }
 
     template <class Handler, class Executor>
     static void begin(Handler&& handler, const Executor& where,
                       const boost::intrusive_ptr<call_of<R>>& one,
-                      order_of<F, A...>& what)
+                      order_of<F, A...>& what,
+                      const std::shared_ptr<dispatcher>& calls)
     {
         using kept = std::decay_t<Handler>;
         auto* who = waiting_handler<R, kept, Executor,
                                     is_anywhere<kept, executor_type>>::
             make(std::forward<Handler>(handler), where);
-        const auto& calls = one->pool();
-        auto in = calls->loop_of(asio::query(where, asio::execution::context));
+        const auto in =
+            calls->loop_of(asio::query(where, asio::execution::context));
         one->waits(*who, in);
-        // The call may be over as soon as it has entered, and the coroutine
-        // that holds this object with it.
         calls->enter(one, what);
         lookout<Executor>::start(where, in, calls);
     }
 
-    executor_type home;
     std::shared_ptr<dispatcher> work;
 };
 
@@ -158,11 +169,9 @@ public:
     pool(executor_type home, const pool_options& options, Init init,
          A... arguments)
         : options_(checked(options))
-        , home_(std::move(home))
         , work_(std::make_shared<detail::dispatcher>(
-              boost::asio::query(home_, boost::asio::execution::context),
-              translate(options), options.when_full, std::move(init),
-              std::move(arguments)...))
+              std::move(home), translate(options), options.when_full,
+              std::move(init), std::move(arguments)...))
     {
     }
     template <class Context, class... A>
@@ -179,7 +188,7 @@ public:
     /// Kills who runs; all that is in flight completes with common::closed.
     ~pool() { stop(common::clock::now()); }
 
-    executor_type get_executor() const { return home_; }
+    executor_type get_executor() const { return work_->home(); }
     unsigned size() const { return options_.workers; }
 
     /// async_submit(function, arguments..., token): calls
@@ -287,7 +296,7 @@ private:
         std::decay_t<Token> own(
             std::forward<Token>(token)); // binders of Boost 1.81 want no const
         return boost::asio::async_initiate<std::decay_t<Token>, signature>(
-            detail::initiation<R, F, A...>{home_, work_}, own,
+            detail::initiation<R, F, A...>{work_}, own,
             how.attempts == 0 ? options_.attempts : how.attempts,
             std::move(special), std::move(function),
             std::tuple<A...>(std::move(arguments)...));
@@ -324,7 +333,6 @@ private:
     }
 
     pool_options options_;
-    executor_type home_;
     std::shared_ptr<detail::dispatcher> work_;
 };
 
