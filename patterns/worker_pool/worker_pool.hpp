@@ -133,7 +133,7 @@ public:
         answer.ticket_ = services_->executor.submit_until(
             options_.when_full == overflow::block ? time_point::max()
                                                   : time_point::min(),
-            plain, f, std::decay_t<A>(arguments)...);
+            plain, f, static_cast<const std::decay_t<A>&>(arguments)...);
         if (answer.ticket_)
             return answer;
         if (options_.when_full == overflow::reject)
@@ -142,8 +142,9 @@ public:
                                " unfinished tasks already");
         answer.local_ =
             std::make_shared<detail::local_result<result>>(services_);
-        answer.local_->compute(
-            [&]() -> result { return f(std::decay_t<A>(arguments)...); });
+        answer.local_->compute([&]() -> result {
+            return f(std::decay_t<A>(std::forward<A>(arguments))...);
+        });
         return answer;
     }
 
