@@ -284,8 +284,8 @@ private:
                       "default constructor, or wrap it in std::optional");
         using signature = typename detail::signature_of<R>::type;
         detail::options_ptr special;
-        if (on_news || !how.name.empty() || how.soft_deadline.count() > 0 ||
-            how.hard_deadline.count() > 0)
+        if (on_news || !how.name.empty() || how.soft_deadline.count() != 0 ||
+            how.hard_deadline.count() != 0)
         {
             special = std::make_unique<common::task_options>();
             special->soft = how.soft_deadline;

@@ -9,6 +9,9 @@
 #include "common/error.hpp"
 #include "common/linux/bell.hpp"
 #include "common/linux/door.hpp"
+#include "common/linux/signals.hpp"
+#include "common/process.hpp"
+#include "common/robust.hpp"
 #include "common/shared.hpp"
 #include "common/task.hpp"
 
@@ -20,6 +23,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -29,6 +33,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <type_traits>
 #include <typeinfo>
@@ -114,9 +119,21 @@ public:
 
     /// `method(T&, arguments...)`, to be called by that name.
     template <class F>
-    void expose(const std::string& name, F method)
+    requires(!std::is_member_function_pointer_v<F>) void expose(
+        const std::string& name, F method)
     {
         add(name, std::function(std::move(method)));
+    }
+    /// A member function of the object.
+    template <class R, class... A>
+    void expose(const std::string& name, R (T::*method)(A...))
+    {
+        add(name, std::function<R(T&, A...)>(method));
+    }
+    template <class R, class... A>
+    void expose(const std::string& name, R (T::*method)(A...) const)
+    {
+        add(name, std::function<R(T&, A...)>(method));
     }
 
     /// Answers until it is told to stop.
@@ -143,6 +160,20 @@ public:
                     guests_.push_back(std::move(guest));
         }
         guests_.clear();
+    }
+
+    /// In a process: until its owner asks it to stop.
+    template <std::same_as<common::stop_token> Stop>
+    void run(const Stop& stop)
+    {
+        std::stop_source end;
+        const std::jthread watch([&](const std::stop_token& over) {
+            common::kernel::block_signals();
+            while (!over.stop_requested()) // ends with `run`, or when told to
+                if (stop.wait_until(clock::now() + common::longest_nap))
+                    return static_cast<void>(end.request_stop());
+        });
+        run(end.get_token());
     }
 
     /// The object itself.  Requires: `run` does not run.

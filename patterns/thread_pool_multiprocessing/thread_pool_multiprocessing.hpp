@@ -179,7 +179,7 @@ public:
         answer.ticket_ = executor_->submit(
             {how.attempts == 0 ? options_.attempts : how.attempts, 0,
              how.soft_deadline, how.hard_deadline},
-            f, std::decay_t<A>(arguments)...);
+            f, static_cast<const std::decay_t<A>&>(arguments)...);
         answer.executor_ = executor_;
         return answer;
     }

@@ -219,7 +219,7 @@ private:
         answer.ticket_ = services_->executor.submit_until(
             options_.when_full == overflow::block ? time_point::max()
                                                   : time_point::min(),
-            how, f, std::decay_t<A>(arguments)...);
+            how, f, static_cast<const std::decay_t<A>&>(arguments)...);
         if (answer.ticket_)
             return answer;
         if (options_.when_full == overflow::reject)
@@ -228,8 +228,9 @@ private:
                                " unfinished tasks already");
         answer.local_ =
             std::make_shared<detail::local_result<result>>(services_);
-        answer.local_->compute(
-            [&]() -> result { return f(std::decay_t<A>(arguments)...); });
+        answer.local_->compute([&]() -> result {
+            return f(std::decay_t<A>(std::forward<A>(arguments))...);
+        });
         return answer;
     }
 

@@ -487,6 +487,16 @@ struct file_size_limit
     rlimit before{};
 };
 
+class tally
+{
+public:
+    void add(int more) { sum_ += more; }
+    int sum() const noexcept { return sum_; }
+
+private:
+    int sum_ = 0;
+};
+
 /// A manager that runs in a thread, at a door of its own.
 class shop
 {
@@ -625,6 +635,30 @@ BOOST_AUTO_TEST_CASE(the_end_of_the_manager_ends_the_wait)
                       std::system_error);
     // Its door is left, and is replaced.
     shared_data::manager<stock> next(place / "in/door");
+}
+
+BOOST_AUTO_TEST_CASE(a_manager_in_a_process_ends_when_it_is_asked_to)
+{
+    const directory place;
+    flag open{0};
+    process owner(
+        [](common::stop_token stop, std::string door, flag f) {
+            shared_data::manager<tally> m(door);
+            m.expose("add", &tally::add);
+            m.expose("sum", &tally::sum);
+            *f = 1;
+            m.run(stop);
+            return m->sum();
+        },
+        (place / "in/door").string(), open);
+    BOOST_REQUIRE(eventually([&] { return *open == 1; }));
+    shared_data::managed s(place / "in/door");
+    s.call("add", 3);
+    s.call("add", 4);
+    BOOST_TEST(s.call<int>("sum") == 7);
+    owner.request_stop();
+    BOOST_TEST((owner.join() == common::exit_status{7, 0}));
+    BOOST_CHECK_THROW(s.call<int>("sum"), common::closed);
 }
 
 BOOST_AUTO_TEST_CASE(a_call_has_a_deadline)

@@ -56,6 +56,11 @@ struct record
     friend bool operator==(const record&, const record&) = default;
 };
 
+struct box // only moves
+{
+    std::unique_ptr<int> number;
+};
+
 struct odd_error : std::runtime_error
 {
     using std::runtime_error::runtime_error;
@@ -95,6 +100,17 @@ std::vector<future<int>> squares(pool& p, int n)
 }
 
 } // namespace
+
+template <>
+struct common::codec<box>
+{
+    static std::size_t size(const box&) { return sizeof(int); }
+    static void write(writer& to, const box& b) { encode(to, *b.number); }
+    static box read(reader& from)
+    {
+        return {std::make_unique<int>(decode<int>(from))};
+    }
+};
 
 BOOST_FIXTURE_TEST_SUITE(worker_pool_future_laws, test::clean)
 
@@ -737,6 +753,20 @@ BOOST_AUTO_TEST_CASE(very_many_futures_are_given_as_they_are_done_in_time)
     BOOST_TEST(sum == many * (many - 1LL) / 2);
     // Quadratic, it would take half a minute; sanitizers take some seconds.
     BOOST_TEST((common::clock::now() - start < 15s));
+}
+
+BOOST_AUTO_TEST_CASE(arguments_may_be_values_that_only_move)
+{
+    auto options = with(1);
+    options.capacity = 1;
+    options.when_full = worker_pool::overflow::caller_runs;
+    pool p(options);
+    const auto open = [](box b) { return *b.number; };
+    std::vector<future<int>> all;
+    for (int i = 0; i < 4; ++i) // some of them here
+        all.push_back(p.submit(open, box{std::make_unique<int>(i)}));
+    for (int i = 0; i < 4; ++i)
+        BOOST_TEST(all[std::size_t(i)].get() == i);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
