@@ -123,13 +123,19 @@ public:
                          [this](const std::string& why) { abandon(why); }},
             Body{}, ledger_->table, wanted.limits, inherited{bell_.get().get()},
             arguments...);
-        chimes_ = std::make_unique<boost::asio::posix::stream_descriptor>(
+        auto chimes = std::make_unique<boost::asio::posix::stream_descriptor>(
             crew_->context(), bell_.get().duplicate().release());
-        timer_ = std::make_unique<boost::asio::steady_timer>(crew_->context());
-        boost::asio::post(crew_->context(), [this] {
-            listen();
-            attend();
-        });
+        auto timer =
+            std::make_unique<boost::asio::steady_timer>(crew_->context());
+        // Workers may die already: these are for the supervising thread only.
+        boost::asio::post(crew_->context(),
+                          [this, chimes = std::move(chimes),
+                           timer = std::move(timer)]() mutable {
+                              chimes_ = std::move(chimes);
+                              timer_ = std::move(timer);
+                              listen();
+                              attend();
+                          });
     }
 
     executor(const executor&) = delete;
