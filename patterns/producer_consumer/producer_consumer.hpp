@@ -28,8 +28,11 @@ using common::large;
 
 struct queue_options
 {
-    std::size_t capacity = 1024;  // items of each producer, not finished
-    std::size_t bytes = 1u << 20; // the same in bytes: its part of the memory
+    std::size_t capacity = 1024; // items of each producer, not finished
+    // The same in bytes: its part of the memory, taken as it is needed.  More
+    // than a CPU's own cache holds: a batch that has gone on to the shared one
+    // is read in half the time that it takes to fetch it from another CPU's.
+    std::size_t bytes = 4u << 20;
     overflow when_full = overflow::block;
     unsigned attempts = 3; // of an item: in hand so often, then dead
     std::chrono::milliseconds visibility{0}; // longest lease; 0: no limit

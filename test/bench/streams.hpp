@@ -431,8 +431,9 @@ template <class Item>
 double through_queue(std::size_t count, unsigned pairs, std::size_t most,
                      const std::string& name)
 {
-    producer_consumer::queue<Item> queue(
-        {.capacity = depth, .bytes = 2 * depth * (sizeof(Item) + 64)});
+    producer_consumer::queue_options how{.capacity = depth};
+    how.bytes = std::max(how.bytes, 2 * depth * (sizeof(Item) + 64));
+    producer_consumer::queue<Item> queue(how);
     const common::shared<progress> told;
     const auto each = std::max<std::size_t>(1, count / pairs);
     std::vector<common::process> all;
