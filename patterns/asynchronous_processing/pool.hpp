@@ -217,8 +217,9 @@ public:
             std::forward_as_tuple(std::forward<X>(arguments_and_token)...));
     }
 
-    /// The same; `on_news` is called, in a thread of the pool, after the task
-    /// has called common::announce().
+    /// The same; `on_news` is called, in a thread of the pool or of the loop,
+    /// after the task has called common::announce(); now and then also when
+    /// there is nothing new.
     template <class F, class... X>
     auto async_submit_with_news(const call_options& how,
                                 std::function<void()> on_news, F&& function,
