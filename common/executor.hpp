@@ -608,8 +608,11 @@ private:
         {
             const std::lock_guard hold(ledger_->lock_);
             ledger_->recycle(due);
+            const auto settled = ledger_->due_.size(); // by who calls back soon
             news = ledger_->hear(how);
-            due.swap(ledger_->due_);
+            if (how == ledger::hearing::announcements ||
+                ledger_->due_.size() != settled)
+                due.swap(ledger_->due_);
         }
         ledger_->table.done().notify_all();
         for (const auto& t : due)

@@ -12,6 +12,7 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/execution/context.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/asio/recycling_allocator.hpp>
@@ -107,6 +108,10 @@ public:
     void dispatch() override
     {
         auto now = dissolve();
+        // The same, but that it does not keep what the handler throws until
+        // others have been called, who may throw, too.
+        if constexpr (std::is_same_v<Executor, asio::io_context::executor_type>)
+            return now();
         const auto where = now.work.get_executor();
         asio::dispatch(where, std::move(now));
     }
