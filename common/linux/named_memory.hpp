@@ -126,7 +126,8 @@ private:
     static std::string path(const std::string& name)
     {
         if (name.empty() || name.front() == '.' ||
-            name.find('/') != name.npos || name.size() > 200)
+            name.find('/') != name.npos || name.find('\0') != name.npos ||
+            name.size() > 200)
             throw std::system_error(
                 std::make_error_code(std::errc::invalid_argument),
                 "'" + name + "' as a name of shared memory");

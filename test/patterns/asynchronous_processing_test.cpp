@@ -604,6 +604,12 @@ BOOST_AUTO_TEST_CASE(options_that_make_no_sense_are_refused)
     auto no_attempts = with(1);
     no_attempts.attempts = 0;
     BOOST_CHECK_THROW(pool(io, no_attempts), std::invalid_argument);
+    pool p(io, with(1));
+    pattern::call_options how;
+    how.hard_deadline = -1ns; // what was left of a budget, say
+    auto late = p.async_submit(how, own_pid, asio::use_future);
+    io.run();
+    BOOST_CHECK_THROW(late.get(), std::invalid_argument);
 }
 
 // Cancellation.

@@ -279,7 +279,9 @@ BOOST_AUTO_TEST_CASE(a_symlink_is_refused)
 
 BOOST_AUTO_TEST_CASE(a_name_that_leads_elsewhere_is_refused)
 {
-    for (const std::string name : {"", "../x", "a/b", ".", ".."})
+    for (const std::string& name :
+         {std::string(), std::string("../x"), std::string("a/b"),
+          std::string("."), std::string(".."), std::string("a\0b", 3)})
         BOOST_TEST(error_of([&] { number::create(name, 1); }) == EINVAL);
 }
 
@@ -659,6 +661,34 @@ BOOST_AUTO_TEST_CASE(a_manager_in_a_process_ends_when_it_is_asked_to)
     owner.request_stop();
     BOOST_TEST((owner.join() == common::exit_status{7, 0}));
     BOOST_CHECK_THROW(s.call<int>("sum"), common::closed);
+}
+
+BOOST_AUTO_TEST_CASE(an_answer_that_cannot_be_sent_is_an_error_of_its_caller)
+{
+    const directory place;
+    flag open{0};
+    process owner(
+        [](common::stop_token stop, std::string door, flag f) {
+            shared_data::manager<tally> m(door);
+            m.expose("descriptors", [](tally&, unsigned n) {
+                rlimit all;
+                ::getrlimit(RLIMIT_NOFILE, &all);
+                all.rlim_cur = n;
+                ::setrlimit(RLIMIT_NOFILE, &all);
+            });
+            m.expose("large", [](tally&) { return std::string(1 << 20, 'x'); });
+            *f = 1;
+            m.run(stop);
+        },
+        (place / "in/door").string(), open);
+    BOOST_REQUIRE(eventually([&] { return *open == 1; }));
+    shared_data::managed s(place / "in/door");
+    s.call("descriptors", 5u); // it has more already
+    BOOST_CHECK_THROW(s.call<std::string>("large"), std::system_error);
+    s.call("descriptors", 100u);
+    BOOST_TEST(s.call<std::string>("large").size() == 1u << 20);
+    owner.request_stop();
+    BOOST_TEST(owner.join().success());
 }
 
 BOOST_AUTO_TEST_CASE(a_call_has_a_deadline)
