@@ -229,6 +229,8 @@ public:
     /// The same, faster.
     void emit(const padded_view& key, Value value) requires strings
     {
+        if (BOOST_UNLIKELY(key.size() > detail::short_size))
+            return emit_long(key, std::move(value));
         emit(key, detail::digest_of(key), std::move(value));
     }
 
@@ -371,6 +373,12 @@ private:
                 return combine(one.value, std::move(value));
         }
         insert(key, what, std::move(value));
+    }
+
+    // Apart from the others, which are a loop without calls then.
+    BOOST_NOINLINE void emit_long(std::string_view key, Value value)
+    {
+        emit(key, detail::digest_of_long(key), std::move(value));
     }
 
     void combine(Value& old, Value value)
