@@ -83,6 +83,7 @@ public:
     {
         const std::lock_guard hold(mutex_);
         const auto number = find(which);
+        forget_predecessor(which, number);
         auto& one = seat_of(channel_, which, number);
         one.holder.store(::getpid());
         one.now.store(seat::joined);
@@ -109,10 +110,8 @@ public:
         const std::lock_guard hold(mutex_);
         const auto number = find(which);
         seat_of(channel_, which, number).now.store(seat::given);
+        forget_predecessor(which, number);
         auto& one = post_of(which, number);
-        one.life.reset();
-        one.next = 0;
-        ++one.term;
         one.line = std::make_unique<stream>(context_, mine.get());
         mine.release();
         listen(which, number);
@@ -195,6 +194,16 @@ private:
             "all " + std::to_string(seats) + " seats of " +
             (which == side::producer ? "producers" : "consumers") +
             " are taken (queue_options says how many there are)");
+    }
+
+    // Who has left the seat may live on: his death is nothing to who has it
+    // now.
+    void forget_predecessor(side which, unsigned number)
+    {
+        auto& one = post_of(which, number);
+        one.life.reset();
+        one.next = 0;
+        ++one.term;
     }
 
     void listen(side which, unsigned number)

@@ -90,6 +90,17 @@ int work(consumer<std::uint64_t> in, fates all)
     return 0;
 }
 
+/// Works on one item, gives its seat up, and lives on.
+int work_and_linger(consumer<std::uint64_t> in,
+                    common::shared<std::atomic<std::uint64_t>> left)
+{
+    in.lease().acknowledge();
+    in.leave();
+    *left = 1;
+    for (;;) // until it is killed
+        ::pause();
+}
+
 /// The same without a lease.
 int pop_and_work(consumer<std::uint64_t> in, fates all)
 {
@@ -687,6 +698,34 @@ BOOST_AUTO_TEST_CASE(
     }
     BOOST_TEST(hangs);
     ipc::message_queue::remove(name.c_str());
+}
+
+BOOST_AUTO_TEST_CASE(who_has_left_takes_nothing_from_who_has_its_seat_now)
+{
+    queue_options options = small(8);
+    options.consumers = 1;
+    queue<std::uint64_t> q(options);
+    auto out = q.producer();
+    out.push(1);
+    out.push(2);
+    const common::shared<std::atomic<std::uint64_t>> left;
+    process earlier(&work_and_linger, q.consumer(), left);
+    while (*left == 0)
+        std::this_thread::sleep_for(1ms);
+    std::this_thread::sleep_for(50ms); // its pipe ends meanwhile
+    auto in = q.consumer();
+    auto one = in.lease();
+    BOOST_REQUIRE(one);
+    BOOST_TEST(*one == 2u);
+    ::kill(earlier.pid(), SIGKILL);
+    earlier.join();
+    std::this_thread::sleep_for(50ms); // its death is told meanwhile
+    BOOST_TEST(one.acknowledge());
+    out.push(3);
+    auto last = in.lease();
+    BOOST_REQUIRE(last);
+    BOOST_TEST(*last == 3u);
+    BOOST_TEST(last.acknowledge());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

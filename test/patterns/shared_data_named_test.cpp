@@ -670,11 +670,11 @@ BOOST_AUTO_TEST_CASE(an_answer_that_cannot_be_sent_is_an_error_of_its_caller)
     process owner(
         [](common::stop_token stop, std::string door, flag f) {
             shared_data::manager<tally> m(door);
-            m.expose("descriptors", [](tally&, unsigned n) {
+            m.expose("largest", [](tally&, unsigned n) { // of files
                 rlimit all;
-                ::getrlimit(RLIMIT_NOFILE, &all);
+                ::getrlimit(RLIMIT_FSIZE, &all);
                 all.rlim_cur = n;
-                ::setrlimit(RLIMIT_NOFILE, &all);
+                ::setrlimit(RLIMIT_FSIZE, &all);
             });
             m.expose("large", [](tally&) { return std::string(1 << 20, 'x'); });
             *f = 1;
@@ -683,9 +683,9 @@ BOOST_AUTO_TEST_CASE(an_answer_that_cannot_be_sent_is_an_error_of_its_caller)
         (place / "in/door").string(), open);
     BOOST_REQUIRE(eventually([&] { return *open == 1; }));
     shared_data::managed s(place / "in/door");
-    s.call("descriptors", 5u); // it has more already
+    s.call("largest", 1u << 10);
     BOOST_CHECK_THROW(s.call<std::string>("large"), std::system_error);
-    s.call("descriptors", 100u);
+    s.call("largest", 1u << 30);
     BOOST_TEST(s.call<std::string>("large").size() == 1u << 20);
     owner.request_stop();
     BOOST_TEST(owner.join().success());
