@@ -74,13 +74,14 @@ struct passed_on<several<T>>
     }
 };
 
-/// Names, in the compiler's message, what was to be connected.
+/// Names, in the compiler's message, what was to be connected: the stage
+/// before, the item it gives, the stage behind.
 template <class Before, class Item, class After>
 struct connection
 {
     static constexpr bool fits = std::is_invocable_v<After&, Item>;
     static_assert(fits, "a stage does not take what the one before it gives: "
-                        "see Before, Item and After of this connection");
+                        "see connection<stage before, item, stage behind>");
     static_assert(common::codable<Item>,
                   "an item cannot cross to another process");
 };

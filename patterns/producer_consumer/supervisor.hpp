@@ -230,6 +230,7 @@ private:
         if (size != sizeof word) // nobody has the other end any more
         {
             one.line.reset();
+            one.next = 0;
             collect(); // its word may have found the pipe full
             return settle(which, number);
         }

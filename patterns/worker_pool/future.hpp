@@ -239,9 +239,10 @@ public:
         return end != common::outcome::pending && end != common::outcome::value;
     }
 
-    /// Takes the task back if it does not run yet.  If it does, and `force` is
-    /// set, its worker is killed and replaced; nobody else is hurt.  Of a
-    /// continuation: the task that it continues; it runs, and is told.
+    /// Takes the task back if it does not run now: not yet, or not again after
+    /// its worker died (`before_it_ran`).  If it does, and `force` is set, its
+    /// worker is killed and replaced; nobody else is hurt.  Of a continuation:
+    /// the task that it continues; it runs, and is told.
     cancel_result cancel(bool force = false) const
     {
         const auto& task = local_ ? continued_ : ticket_;

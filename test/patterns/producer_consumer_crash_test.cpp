@@ -710,16 +710,14 @@ BOOST_AUTO_TEST_CASE(who_has_left_takes_nothing_from_who_has_its_seat_now)
     out.push(2);
     const common::shared<std::atomic<std::uint64_t>> left;
     process earlier(&work_and_linger, q.consumer(), left);
-    while (*left == 0)
-        std::this_thread::sleep_for(1ms);
-    std::this_thread::sleep_for(50ms); // its pipe ends meanwhile
+    BOOST_REQUIRE(test::eventually([&] { return *left == 1; }));
     auto in = q.consumer();
     auto one = in.lease();
     BOOST_REQUIRE(one);
     BOOST_TEST(*one == 2u);
     ::kill(earlier.pid(), SIGKILL);
     earlier.join();
-    std::this_thread::sleep_for(50ms); // its death is told meanwhile
+    BOOST_TEST(!in.lease(common::clock::now() + 100ms)); // not again
     BOOST_TEST(one.acknowledge());
     out.push(3);
     auto last = in.lease();
