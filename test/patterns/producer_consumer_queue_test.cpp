@@ -88,7 +88,7 @@ struct named
 /// An argument that arrives when it is allowed to.
 struct gate
 {
-    counter open{0};
+    counter open{0u};
 };
 
 /// While it lives, this process is given no more descriptors.
