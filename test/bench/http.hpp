@@ -199,7 +199,7 @@ contestant served_by(const std::string& name, const std::string& path,
 {
     struct server
     {
-        common::shared<std::atomic<unsigned>> port{0};
+        common::shared<std::atomic<unsigned>> port{0u};
         common::process process;
         ~server()
         {
