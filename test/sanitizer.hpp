@@ -30,7 +30,8 @@ inline constexpr bool undefined_sanitizer = address_sanitizer;
 
 /// A decorator of cases that cannot be judged with the address sanitizer: it
 /// takes terabytes of address space, and in a process that was forked all
-/// memory for lost.
+/// memory for lost.  The other, which comes with it, opens a pipe to see
+/// whether memory is there: without descriptors it takes each object for none.
 using unless_sanitized = boost::unit_test::enable_if<!address_sanitizer>;
 
 } // namespace test

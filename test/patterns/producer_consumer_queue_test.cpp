@@ -5,6 +5,7 @@
 
 #include "common/process.hpp"
 #include "test/fixture.hpp"
+#include "test/sanitizer.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -361,7 +362,8 @@ BOOST_AUTO_TEST_CASE(items_need_no_default_constructor)
     BOOST_TEST(count == 49u); // the lease was dropped: it came again
 }
 
-BOOST_AUTO_TEST_CASE(who_comes_when_descriptors_are_short_is_let_in_later)
+BOOST_AUTO_TEST_CASE(who_comes_when_descriptors_are_short_is_let_in_later,
+                     *test::unless_sanitized())
 {
     queue<int> q(small(4));
     auto in = q.consumer();

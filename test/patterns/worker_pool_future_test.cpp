@@ -315,12 +315,18 @@ BOOST_AUTO_TEST_CASE(the_future_of_a_continuation_takes_its_task_back)
     const busy worker(p);
     auto next = p.submit(&square, 1)
                     .then([](future<int> f) {
-                        BOOST_CHECK_THROW(f.get(), common::cancelled);
-                        return 2;
+                        try
+                        {
+                            return f.get();
+                        }
+                        catch (const common::cancelled&)
+                        {
+                            return 2;
+                        }
                     })
                     .then([](future<int> f) { return f.get() + 1; });
     BOOST_TEST((next.cancel() == cancel_result::before_it_ran));
-    BOOST_TEST(next.get() == 3);
+    BOOST_TEST(next.get() == 3); // the square would be 1
 }
 
 // Two copies would have one result, one callback and one cell between them.
