@@ -61,8 +61,9 @@ namespace detail {
 
 constexpr std::size_t depth = 1024; // items that a queue holds at least
 
-/// Items in the memory that our queue takes by default: who goes round in less
-/// stays in the caches of single CPUs, and is slower for it.
+/// The bound of each queue here, ours too: the items in the memory that ours
+/// takes by default.  Who may be fewer items ahead stays in the caches of single
+/// CPUs, and is slower for it.
 template <class Item>
 constexpr std::size_t places =
     std::max(depth, producer_consumer::queue_options().bytes / sizeof(Item));
@@ -439,7 +440,7 @@ template <class Item>
 double through_queue(std::size_t count, unsigned pairs, std::size_t most,
                      const std::string& name)
 {
-    producer_consumer::queue_options how{.capacity = depth};
+    producer_consumer::queue_options how{.capacity = places<Item>};
     how.bytes = std::max(how.bytes, 2 * depth * (sizeof(Item) + 64));
     producer_consumer::queue<Item> queue(how);
     const common::shared<progress> told;
