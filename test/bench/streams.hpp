@@ -61,9 +61,9 @@ namespace detail {
 
 constexpr std::size_t depth = 1024; // items that a queue holds at least
 
-/// The bound of each queue here, ours too: the items in the memory that ours
-/// takes by default.  Who may be fewer items ahead stays in the caches of single
-/// CPUs, and is slower for it.
+/// The bound of queues that are compared, ours too: the items in the memory
+/// that ours takes by default.  Who may be fewer items ahead stays in the
+/// caches of single CPUs, and is slower for it.
 template <class Item>
 constexpr std::size_t places =
     std::max(depth, producer_consumer::queue_options().bytes / sizeof(Item));
@@ -438,9 +438,9 @@ void consume(producer_consumer::consumer<Item> in,
 /// So many producers on one CPU, as many consumers on the other.
 template <class Item>
 double through_queue(std::size_t count, unsigned pairs, std::size_t most,
-                     const std::string& name)
+                     std::size_t bound, const std::string& name)
 {
-    producer_consumer::queue_options how{.capacity = places<Item>};
+    producer_consumer::queue_options how{.capacity = bound};
     how.bytes = std::max(how.bytes, 2 * depth * (sizeof(Item) + 64));
     producer_consumer::queue<Item> queue(how);
     const common::shared<progress> told;
@@ -477,11 +477,12 @@ double through_queue(std::size_t count, unsigned pairs, std::size_t most,
 }
 
 template <class Item>
-contestant queue(const std::string& name, unsigned pairs, std::size_t most)
+contestant queue(const std::string& name, unsigned pairs, std::size_t most,
+                 std::size_t bound = places<Item>)
 {
     return {name,
             [=](std::size_t count) {
-                return through_queue<Item>(count, pairs, most, name);
+                return through_queue<Item>(count, pairs, most, bound, name);
             },
             {}};
 }
@@ -688,10 +689,12 @@ inline void crowd(row& row, unsigned pairs)
     using item = item<64>;
     const auto name = std::to_string(pairs);
     row.pinned = false;
-    row.ours =
-        queue<item>("producer_consumer, " + name + " to " + name, pairs, batch);
+    // With the bound that it has by default: here nothing but it is compared.
+    row.ours = queue<item>("producer_consumer, " + name + " to " + name, pairs,
+                           batch, depth);
     row.against = {{opponent::kind::peer,
-                    queue<item>("the same, one to one", 1, batch), 0.65}};
+                    queue<item>("the same, one to one", 1, batch, depth),
+                    0.65}};
 }
 
 } // namespace detail
