@@ -582,7 +582,7 @@ BOOST_AUTO_TEST_CASE(a_deadline_counts_from_the_start_not_from_the_queue)
     executor pool(with(1), nothing);
     const number started{0}, go{0};
     const auto first = submit(pool, hold, started, go);
-    BOOST_REQUIRE(test::eventually([&] { return *started == 1; }));
+    BOOST_REQUIRE(test::eventually([&] { return *started != 0; }));
     const auto second = pool.submit({.hard = 500ms}, &square, 3);
     BOOST_TEST(!test::eventually([&] { return over(pool, second); }, 700ms));
     *go = 1;
